@@ -1,0 +1,101 @@
+"""What a run needs against what a cluster has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raw2s.config import Experiment, Model, Run, Training
+from raw2s.errors import ConfigError
+
+_BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage takes while it runs: `at_once` units of cpus and gpus each, and the memory (GiB)
+    that one unit's device holds; None where the number of parameters is not declared."""
+
+    stage: str
+    model: str
+    at_once: int
+    cpus: float
+    gpus: float
+    memory: float | None
+
+
+def needs(run: Run) -> list[Need]:
+    """Every stage's needs, from the configuration alone."""
+    found = []
+    for name, e in run.experiments.items():
+        hosted = [m for m in e.weak if m.precomputed is None]
+        for model in hosted:
+            found.append(_training(f"{name}: weak models", model, e.weak_training))
+        for model in hosted:
+            labelling = e.labelling
+            found.append(
+                Need(
+                    f"{name}: weak labels", model.name, labelling.actors,
+                    labelling.cpus_per_actor, labelling.gpus_per_actor, _hosting(model),
+                )
+            )  # fmt: skip
+        found.append(_training(f"{name}: students, ceiling", e.strong, e.strong_training))
+        if any(s.cdpo for s in e.strategies):
+            found.append(_training(f"{name}: cDPO", e.strong, e.cdpo.training))
+    return found
+
+
+def _training(stage: str, model: Model, t: Training) -> Need:
+    return Need(
+        stage, model.name, t.workers, t.cpus_per_worker, t.gpus_per_worker, training_memory(model, t)
+    )
+
+
+def training_memory(model: Model, t: Training) -> float | None:
+    """GiB one worker's device holds for weights, gradients and AdamW's two moments (float32, with
+    a float32 copy of bfloat16 weights under DeepSpeed), as the ZeRO stage shares them out;
+    activations come on top."""
+    if model.parameters is None:
+        return None
+    width = _BYTES[t.precision]
+    stage, workers = t.zero_stage or 0, t.workers
+    weights = width / (workers if stage == 3 else 1)
+    gradients = width / (workers if stage >= 2 else 1)
+    master = 4 if t.precision == "bfloat16" and t.zero_stage is not None else 0
+    moments = 8 if t.zero_stage is not None or t.precision != "bfloat16" else 4
+    optimiser = (moments + master) / (workers if stage >= 1 else 1)
+    if t.offload:
+        optimiser = 0
+        weights = 0 if stage == 3 else weights
+    return model.parameters * (weights + gradients + optimiser) / 2**30
+
+
+def _hosting(model: Model) -> float | None:
+    return None if model.parameters is None else model.parameters * 4 / 2**30
+
+
+def check_cluster(run: Run) -> None:
+    """Raise ConfigError where a stage's group of workers can never be placed on the cluster."""
+    from raw2s.orchestration.cluster import resources
+
+    have = resources()
+    for need in needs(run):
+        for what, each in (("GPU", need.gpus), ("CPU", need.cpus)):
+            # A labelling pool may start with fewer actors than asked; a training group may not.
+            units = 1 if "labels" in need.stage else need.at_once
+            if units * each > have[what]:
+                raise ConfigError(
+                    f"{need.stage} ({need.model}) needs {units * each:g} {what}s, "
+                    f"the cluster has {have[what]:g}"
+                )
+
+
+def check_experiment(name: str, e: Experiment, classes: int | None) -> None:
+    """What needs the task to be known: classes of FlyingSquid and of precomputed labels."""
+    for s in e.strategies:
+        if s.strategy == "flyingsquid" and classes is not None and classes != 2:
+            raise ConfigError(
+                f"{name}: flyingsquid is for two classes, task {e.task.name} has {classes}"
+            )
+    for model in e.weak:
+        if model.precomputed is not None and classes is None:
+            raise ConfigError(f"{name}: {model.name} is a file of labels, which generation has not")

@@ -1,0 +1,75 @@
+"""The command line: parse and validate first, import what is heavy later."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from raw2s import __version__, config
+from raw2s.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, or 2 for what is the user's to mend."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command == "report":
+            from raw2s.reports.report import show
+
+            show(parsed.run)
+            return 0
+        settings = config.load(parsed.config, data=parsed.data, overrides=_overrides(parsed.set))
+        if parsed.command == "plan":
+            from raw2s.plan import show_plan
+
+            show_plan(settings, address=parsed.address)
+        else:
+            from raw2s.run import run
+
+            run(settings)
+    except ConfigError as error:
+        print(f"raw2s: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raw2s", description="Weak-to-strong generalisation with several weak models."
+    )
+    parser.add_argument("--version", action="version", version=f"raw2s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="do a run and write its report")
+    plan = commands.add_parser("plan", help="show a run's stages, models and needs; do nothing")
+    for command in (run, plan):
+        command.add_argument("config", metavar="CONFIG", help="a YAML file, see configs/")
+        command.add_argument("--data", metavar="FOLDER", help="read data from local files")
+        command.add_argument(
+            "--set", metavar="KEY=VALUE", action="append", default=[],
+            help="override a key of the configuration, e.g. seeds=[0,1] or cluster.cpus=8",
+        )  # fmt: skip
+    plan.add_argument("--address", help="compare with this Ray cluster ('auto': the running one)")
+    report = commands.add_parser("report", help="print a run's table and write its page again")
+    report.add_argument("run", metavar="RUN", help="the run's folder, <storage>/runs/<name>")
+    return parser
+
+
+def _overrides(given: Sequence[str]) -> dict[str, Any]:
+    overrides = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set wants KEY=VALUE, it is {item!r}")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: {value!r} is not YAML") from error
+    return overrides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Connecting to Ray, and what the cluster has."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+from raw2s.config import Cluster
+
+# Worker processes stay quiet and do not start threads of their own beside Ray's.
+WORKER_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DEEPSPEED_LOG_LEVEL": "error",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+}
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[None]:
+    """Be connected to a cluster: the configured one, RAY_ADDRESS's, or one started here.
+
+    A connection that is there already is used as it is and left open.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    common = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+    }
+    if address:
+        ray.init(address=address, **common)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=cluster.cpus,
+            object_store_memory=cluster.object_store_mb * 1024 * 1024,
+            include_dashboard=False,
+            **common,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def resources() -> dict[str, float]:
+    """CPUs, GPUs and memory (bytes) of the connected cluster, and its number of nodes."""
+    import ray
+
+    total = ray.cluster_resources()
+    return {
+        "nodes": float(sum(1 for node in ray.nodes() if node["Alive"])),
+        "CPU": float(total.get("CPU", 0)),
+        "GPU": float(total.get("GPU", 0)),
+        "memory": float(total.get("memory", 0)),
+    }

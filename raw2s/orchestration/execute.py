@@ -1,0 +1,57 @@
+"""Do a plan: stage after stage, what is missing, each stage in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raw2s import stages
+from raw2s.config import Cluster
+from raw2s.orchestration.inference import ask, ask_at_once
+from raw2s.orchestration.progress import Board, Display
+from raw2s.orchestration.tasks import run_tasks
+from raw2s.orchestration.training import train
+from raw2s.pipeline import STAGES, Plan
+from raw2s.stages import labels
+from raw2s.store import Job, Store
+
+
+def execute(plan: Plan, store: Store, cluster: Cluster, display: Display) -> None:
+    """Make every artefact of the plan; needs a connection to Ray.
+
+    Stages of little work run in the driver; ConfigError from their checks ends the run before any
+    training.
+    """
+    import ray
+
+    board = ray.remote(num_cpus=0)(Board).remote()
+    for stage, title in STAGES.items():
+        jobs = plan.jobs(stage)
+        todo = [job for job in jobs if not store.has(job)]
+        if todo:
+            with display.stage(title, todo, len(jobs) - len(todo), board):
+                _do(todo, store, cluster, board)
+        elif jobs:
+            display.reused(title, len(jobs))
+    ray.kill(board)
+
+
+def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any) -> None:
+    stage = jobs[0].stage
+    if stage in stages.DRIVEN:
+        for job in jobs:
+            stages.DRIVEN[stage](job, store)
+    elif stage in stages.COMPUTED:
+        run_tasks(jobs, store, board)
+    elif stage in stages.TRAINED:
+        train(jobs, store, board, runs=cluster.train_runs)
+    elif stage in stages.ASKED_AT_ONCE:
+        requests = [labels.request(job, store) for job in jobs]
+        answers = ask_at_once(requests, board, runtime=[job.runtime for job in jobs])
+        for job, answer in zip(jobs, answers, strict=True):
+            labels.save(job, store, answer)
+    else:
+        requests = [labels.request(job, store) for job in jobs]
+        shared = dict(jobs[0].runtime) | {"actors": cluster.answer_actors}
+        for job, answer in zip(jobs, ask(requests, board, **shared), strict=True):
+            labels.save(job, store, answer)

@@ -1,0 +1,100 @@
+"""Live progress: workers tell an actor how far they are, the driver draws it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from raw2s.store import Job
+
+
+class Board:
+    """The actor that holds, for each fingerprint, steps done and steps in all."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, tuple[int, int]] = {}
+
+    def update(self, fingerprint: str, done: int, total: int) -> None:
+        """Overwrite one job's state."""
+        self._steps[fingerprint] = (done, total)
+
+    def add(self, fingerprint: str, done: int) -> None:
+        """Add to one job's steps done; several actors may share a job."""
+        before, total = self._steps.get(fingerprint, (0, 0))
+        self._steps[fingerprint] = (before + done, total)
+
+    def snapshot(self) -> dict[str, tuple[int, int]]:
+        """All states."""
+        return dict(self._steps)
+
+
+def reporter(board: Any, job: Job, *, every: float = 0.5) -> Callable[[int, int], None]:
+    """A callback (done, total) that tells the board, at most once in `every` seconds."""
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= every:
+            last = now
+            board.update.remote(job.fingerprint, done, total)
+
+    return report
+
+
+class Display:
+    """One line a stage on the terminal, live where it is one, plain where it is not."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.seconds: dict[str, float] = {}
+
+    def reused(self, title: str, jobs: int) -> None:
+        """A stage that had nothing to do."""
+        self.console.print(f"  {title:<28} {jobs:>3} found", style="dim", highlight=False)
+
+    @contextlib.contextmanager
+    def stage(self, title: str, jobs: Sequence[Job], found: int, board: Any) -> Iterator[None]:
+        """Show how far the stage's jobs are while the block runs."""
+        import ray
+
+        started = time.monotonic()
+        stop = threading.Event()
+        progress = Progress(
+            TextColumn("  {task.description:<28}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        task = progress.add_task(title, total=float(len(jobs)), detail="")
+
+        def draw() -> None:
+            while not stop.wait(0.5):
+                steps: dict[str, tuple[int, int]] = ray.get(board.snapshot.remote())
+                mine = [(job, *steps[job.fingerprint]) for job in jobs if job.fingerprint in steps]
+                done = sum(min(1.0, d / t) for _, d, t in mine if t)
+                busy = [f"{job.title} {d}/{t}" for job, d, t in mine if d < t]
+                progress.update(task, completed=done, detail="; ".join(busy[:2]))
+
+        thread = threading.Thread(target=draw, daemon=True)
+        with progress:
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+        took = self.seconds[title] = time.monotonic() - started
+        also = f", {found} found" if found else ""
+        self.console.print(
+            f"  {title:<28} {len(jobs):>3} done{also}  {took:6.1f} s", highlight=False
+        )

@@ -1,0 +1,30 @@
+"""Stages that are one Ray task each: what needs a CPU for a while, but no group of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raw2s.store import Job, Store
+
+
+def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
+    """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow."""
+    import ray
+
+    @ray.remote(max_retries=0)
+    def work(job: Job, root: str, board: Any) -> None:
+        from raw2s import stages
+        from raw2s.orchestration.progress import reporter
+        from raw2s.trainers.process import quiet
+
+        quiet()
+        stages.COMPUTED[job.stage](job, Store(root), reporter(board, job))
+
+    waiting = [
+        work.options(
+            num_cpus=job.runtime.get("cpus", 1), num_gpus=job.runtime.get("gpus", 0)
+        ).remote(job, str(store.root), board)
+        for job in jobs
+    ]
+    ray.get(waiting)

@@ -1,0 +1,52 @@
+"""`raw2s plan`: stages, models, GPUs and memory against what a cluster has, without doing any."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from raw2s.checks import needs
+from raw2s.config import Cluster, Run
+from raw2s.pipeline import STAGES, recipe
+from raw2s.store import Store
+
+
+def show_plan(run: Run, *, address: str | None = None, console: Console | None = None) -> None:
+    """Print the plan. Needs no network, and a cluster only if `address` names one."""
+    console = console or Console()
+    plan, store = recipe(run), Store(run.storage)
+    stages = Table("stage", "jobs", "done", title=f"{run.name}: stages", title_justify="left")
+    for stage, title in STAGES.items():
+        jobs = plan.jobs(stage)
+        if jobs:
+            done = sum(store.has(job) for job in jobs)
+            stages.add_row(title, str(len(jobs)), str(done))
+    console.print(stages)
+
+    have = None
+    if address is not None:
+        from raw2s.orchestration.cluster import connected, resources
+
+        with connected(Cluster(address=address)):
+            have = resources()
+    table = Table(
+        "stage", "model", "workers", "CPUs", "GPUs", "memory each",
+        title="What each stage needs", title_justify="left",
+    )  # fmt: skip
+    for need in needs(run):
+        table.add_row(
+            need.stage,
+            need.model,
+            str(need.at_once),
+            f"{need.at_once * need.cpus:g}",
+            f"{need.at_once * need.gpus:g}",
+            "?" if need.memory is None else f"{need.memory:.1f} GiB",
+        )
+    console.print(table)
+    console.print(
+        "Memory: weights, gradients and optimiser state; activations come on top.", style="dim"
+    )
+    if have is not None:
+        console.print(
+            f"The cluster has {have['nodes']:g} nodes, {have['CPU']:g} CPUs, {have['GPU']:g} GPUs."
+        )

@@ -1,0 +1,66 @@
+"""From sampled and judged sequences to preference pairs (Sec. 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from raw2s.config import Cdpo
+from raw2s.stages.data import rows
+from raw2s.stages.supervision import combined_scores
+from raw2s.store import Job, Store
+
+
+def pairs_job(
+    title: str, samples: Job, scores_of: Mapping[str, Job], splits_of: Job, cdpo: Cdpo
+) -> Job:
+    """Declare the preference pairs of a student's samples."""
+    spec = {"weights": cdpo.weights, "score": cdpo.score}
+    inputs = {"samples": samples, "splits": splits_of}
+    return Job("pairs", title, spec, inputs | {f"score.{n}": j for n, j in scores_of.items()})
+
+
+def pairs(job: Job, store: Store) -> None:
+    """Write, for each prompt with two different samples, the best and the worst by the judges."""
+    from raw2s.method.preference import preference_pair
+
+    scores_of = {name: item for name, item in job.inputs.items() if name.startswith("score.")}
+    scores = combined_scores(store, scores_of, job.spec["weights"], job.spec["score"])
+    samples = pd.read_parquet(store.path(job.inputs["samples"]) / "rows.parquet")
+    prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
+    samples["judged"] = [
+        scores.loc[key] for key in zip(samples["id"], samples["candidate"], strict=True)
+    ]
+    unscored = int(samples["judged"].isna().sum())
+    table = []
+    for item, group in samples.dropna(subset=["judged"]).groupby("id", sort=False):
+        texts, judged = group["text"].to_list(), group["judged"].to_list()
+        pair = preference_pair(texts, judged)
+        if pair is not None:
+            chosen, rejected = pair
+            table.append(
+                {
+                    "id": item,
+                    "text": prompts[item],
+                    "chosen": texts[chosen],
+                    "rejected": texts[rejected],
+                    "chosen_score": judged[chosen],
+                    "rejected_score": judged[rejected],
+                }
+            )
+    if not table:
+        raise ValueError(f"{job.title}: no prompt has two different samples to choose between")
+    frame = pd.DataFrame(table)
+    texts = pd.concat(
+        [
+            frame[["id"]].assign(candidate=0, completion=frame["chosen"]),
+            frame[["id"]].assign(candidate=1, completion=frame["rejected"]),
+        ]
+    ).sort_values(["id", "candidate"], kind="stable")
+    with store.write(job) as (folder, notes):
+        frame.to_parquet(folder / "rows.parquet", index=False)
+        texts.to_parquet(folder / "texts.parquet", index=False)
+        notes["pairs"] = len(frame)
+        notes["prompts with one text only"] = int(samples["id"].nunique()) - len(frame)
+        notes["samples longer than a judge's context"] = unscored

@@ -1,0 +1,326 @@
+"""Stages that train a model: pretraining, fine-tuning on ground truth, students, cDPO.
+
+All ranks of a worker group call the last three; rank 0 writes the artefact, which is an ordinary
+transformers folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
+from raw2s.stages.data import corpus_share, rows, source_spec
+from raw2s.store import Job, Store
+
+if TYPE_CHECKING:
+    from raw2s.trainers.batches import ClassificationItem, GenerationItem
+    from raw2s.trainers.process import Progress
+
+# How, not what: these change no result and so no fingerprint.
+_RUNTIME = {"cpus_per_worker", "gpus_per_worker", "checkpoint_steps", "learning_rates"}
+
+
+def _training(training: Training, model: Model) -> dict[str, Any]:
+    spec = training.model_dump(mode="json", exclude=_RUNTIME)
+    return spec | {"learning_rate": training.learning_rates.get(model.name, training.learning_rate)}
+
+
+def _runtime(training: Training) -> dict[str, Any]:
+    return {
+        "workers": training.workers,
+        "cpus": training.cpus_per_worker,
+        "gpus": training.gpus_per_worker,
+        "checkpoint_steps": training.checkpoint_steps,
+    }
+
+
+def no_progress(done: int, total: int) -> None:
+    """For ranks that report nothing."""
+
+
+def model_source(job: Job, store: Store) -> dict[str, Any]:
+    """path, revision and trust_remote_code of the model that a job starts from or asks."""
+    if "model" in job.inputs:
+        return {"path": str(store.path(job.inputs["model"]))}
+    return dict(job.spec["source"])
+
+
+def pretrain_job(model: Model, corpus_of: Job, tokenizer_of: Job) -> Job:
+    """Declare a model from scratch."""
+    if model.scratch is None:
+        raise ValueError(f"model {model.name} is not from scratch")
+    runtime = {"checkpoint_steps": model.scratch.pretraining.checkpoint_steps}
+    spec = model.scratch.model_dump(mode="json")
+    del spec["pretraining"]["checkpoint_steps"]
+    return Job(
+        "pretrain",
+        model.name,
+        spec,
+        {"corpus": corpus_of, "tokenizer": tokenizer_of},
+        runtime,
+    )
+
+
+def pretrain(job: Job, store: Store, progress: Progress) -> None:
+    """Train it on its share of the corpus."""
+    from raw2s.config import Scratch
+    from raw2s.trainers.pretrain import pretrain as train
+
+    pretraining = dict(job.spec["pretraining"]) | dict(job.runtime)
+    scratch = Scratch(**(dict(job.spec) | {"pretraining": pretraining}))
+    texts = corpus_share(store, job.inputs["corpus"], pretraining)
+    with store.write(job) as (folder, notes):
+        started = time.time()
+        notes.update(
+            train(
+                texts,
+                scratch,
+                tokenizer=store.path(job.inputs["tokenizer"]),
+                out=folder,
+                work=store.work(job),
+                progress=progress,
+            )
+        )
+        notes["compute"] = [[started, time.time()]]
+
+
+def finetune_job(
+    title: str,
+    model: Model,
+    base: Job | None,
+    splits_of: Job,
+    *,
+    split: str,
+    labels: int | None,
+    training: Training,
+) -> Job:
+    """Declare a fine-tuning on the ground truth of a split: weak (a weak model) or strong (the
+    ceiling)."""
+    spec = {"split": split, "labels": labels, "training": _training(training, model)}
+    inputs = {"splits": splits_of} | ({"model": base} if base else {})
+    return Job("finetune", title, spec | source_spec(model), inputs, _runtime(training))
+
+
+def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
+    """Train on ground truth; a weak model keeps the epoch of the lowest validation loss."""
+    from raw2s.trainers.sft import Loss
+
+    splits_of, labels = job.inputs["splits"], job.spec["labels"]
+    truth = rows(store, splits_of, job.spec["split"])
+    if job.spec["split"] == "strong":
+        truth = truth.merge(rows(store, splits_of, "strong_truth"), on="id", validate="1:1")
+    validation = rows(store, splits_of, "validation")
+    source = model_source(job, store)
+    _fine_tune(
+        job, store, rank, progress,
+        items=_truth_items(truth, source, labels),
+        validation=_truth_items(validation, source, labels),
+        loss=Loss(),
+    )  # fmt: skip
+
+
+def student_job(
+    title: str,
+    model: Model,
+    base: Job | None,
+    supervision: Job,
+    splits_of: Job,
+    strategy: Strategy,
+    *,
+    labels: int | None,
+    training: Training,
+) -> Job:
+    """Declare a student: the strong model trained on a supervision table with a strategy's loss."""
+    evidential = strategy.strategy == "bayesian"
+    loss: dict[str, Any] = {
+        "loss": "evidential" if evidential else "cross_entropy",
+        "auxiliary": strategy.auxiliary.model_dump(mode="json") if strategy.auxiliary else None,
+    }
+    if evidential:
+        loss["evidential"] = strategy.evidential.model_dump(mode="json")
+    if labels is None:
+        loss |= {
+            "target": strategy.target,
+            "split": strategy.split,
+            "temperature": strategy.temperature,
+        }
+    spec = {"labels": labels, "loss": loss, "training": _training(training, model)}
+    inputs = {"supervision": supervision, "splits": splits_of} | ({"model": base} if base else {})
+    return Job("student", title, spec | source_spec(model), inputs, _runtime(training))
+
+
+def student(job: Job, store: Store, rank: int, progress: Progress) -> None:
+    """Train it; ground truth is not read."""
+    from raw2s.trainers.sft import Loss
+
+    fields = dict(job.spec["loss"])
+    if fields["auxiliary"] is not None:
+        fields["auxiliary"] = Auxiliary(**fields["auxiliary"])
+    if "evidential" in fields:
+        fields["evidential"] = Evidential(**fields["evidential"])
+    _fine_tune(
+        job, store, rank, progress,
+        items=_weak_items(job, store),
+        validation=None,
+        loss=Loss(**fields),
+    )  # fmt: skip
+
+
+def cdpo_job(
+    title: str, student_of: Job, pairs: Job, reference: Job, cdpo: Cdpo, model: Model
+) -> Job:
+    """Declare conservative DPO of a student."""
+    spec = {
+        "beta": cdpo.beta,
+        "epsilon": cdpo.epsilon,
+        "training": _training(cdpo.training, model),
+    }
+    inputs = {"model": student_of, "pairs": pairs, "reference": reference}
+    return Job("cdpo", title, spec, inputs, _runtime(cdpo.training))
+
+
+def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
+    """Train on the pairs against the reference's log-probabilities, computed before."""
+    from raw2s.models.encoding import encode_completion, encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.cdpo import Pair, train_cdpo
+
+    source = model_source(job, store)
+    tokenizer = load_tokenizer(**source)
+    pairs = pd.read_parquet(store.path(job.inputs["pairs"]) / "rows.parquet")
+    scores = pd.read_parquet(store.path(job.inputs["reference"]) / "rows.parquet")
+    # The sum over the completion's tokens and its end: what DPO compares.
+    logprobs = {
+        (row.id, row.candidate): sum(row.token_logprobs) + row.eos_logprob
+        for row in scores.itertuples()
+    }
+    items = [
+        Pair(
+            prompt_ids=encode_prompt(tokenizer, row.text),
+            chosen_ids=encode_completion(tokenizer, row.chosen)[0],
+            rejected_ids=encode_completion(tokenizer, row.rejected)[0],
+            ref_chosen_logps=logprobs[row.id, 0],
+            ref_rejected_logps=logprobs[row.id, 1],
+        )
+        for row in pairs.itertuples()
+    ]
+    training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
+    started = time.time()
+    out = store.work(job) / "model"
+    notes = train_cdpo(
+        source,
+        items,
+        beta=job.spec["beta"],
+        epsilon=job.spec["epsilon"],
+        training=training.model_copy(update=_device(job)),
+        out=out,
+        work=store.work(job),
+        progress=progress,
+    )
+    _commit(job, store, rank, notes | {"pairs": len(items)}, started)
+
+
+def _fine_tune(
+    job: Job,
+    store: Store,
+    rank: int,
+    progress: Progress,
+    *,
+    items: Any,
+    validation: Any,
+    loss: Any,
+) -> None:
+    from raw2s.trainers.sft import fine_tune
+
+    training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
+    started = time.time()
+    notes = fine_tune(
+        model_source(job, store),
+        items,
+        labels=job.spec["labels"],
+        loss=loss,
+        training=training.model_copy(update=_device(job)),
+        learning_rate=training.learning_rate,
+        out=store.work(job) / "model",
+        work=store.work(job),
+        progress=progress,
+        validation=validation,
+    )
+    _commit(job, store, rank, notes | {"rows": len(items)}, started)
+
+
+def _device(job: Job) -> dict[str, Any]:
+    return {"cpus_per_worker": job.runtime["cpus"], "gpus_per_worker": job.runtime["gpus"]}
+
+
+def _commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started: float) -> None:
+    if rank != 0:
+        return
+    with store.write(job) as (folder, manifest_notes):
+        for path in (store.work(job) / "model").iterdir():
+            shutil.move(str(path), folder / path.name)
+        manifest_notes.update(notes, compute=[[started, time.time()]])
+
+
+def _truth_items(
+    frame: pd.DataFrame, source: Mapping[str, Any], labels: int | None
+) -> list[ClassificationItem] | list[GenerationItem]:
+    from raw2s.models.encoding import encode_completion, encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
+
+    tokenizer = load_tokenizer(**source)
+    if labels is not None:
+        return [
+            ClassificationItem(
+                encode_prompt(tokenizer, row.text),
+                [[float(k == row.label) for k in range(labels)]],
+                [1.0],
+            )
+            for row in frame.itertuples()
+        ]
+    items = []
+    for row in frame.itertuples():
+        prompt = encode_prompt(tokenizer, row.text)
+        answer, _ = encode_completion(tokenizer, row.target)
+        items.append(GenerationItem([TargetSequence(prompt + answer, len(prompt))]))
+    return items
+
+
+def _weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[GenerationItem]:
+    from raw2s.models.encoding import encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
+
+    table = pd.read_parquet(store.path(job.inputs["supervision"]) / "rows.parquet")
+    if job.spec["labels"] is not None:
+        tokenizer = load_tokenizer(**model_source(job, store))
+        texts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
+        return [
+            ClassificationItem(
+                encode_prompt(tokenizer, texts[row.id]),
+                [list(p) for p in row.probabilities],
+                list(row.weights),
+            )
+            for row in table.itertuples()
+        ]
+    return [
+        GenerationItem(
+            [
+                TargetSequence(
+                    input_ids=list(row.input_ids),
+                    prompt_length=row.prompt_length,
+                    weight=row.weight,
+                    units=list(row.units),
+                    unit_logprobs=list(row.unit_logprobs),
+                )
+                for row in group.itertuples()
+            ]
+        )
+        for _, group in table.groupby("id", sort=False)
+    ]

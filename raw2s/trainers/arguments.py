@@ -1,0 +1,78 @@
+"""From raw2s's `Training` to transformers' arguments and DeepSpeed's dictionary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from raw2s.config import Training
+
+
+def trainer_arguments(
+    training: Training, *, work: Path, logs: Path, learning_rate: float, validate: bool
+) -> dict[str, Any]:
+    """Keyword arguments for `transformers.TrainingArguments` (TRL's DPOConfig is a subclass).
+
+    `work` takes the checkpoints, `logs` the TensorBoard files; with `validate` and
+    `training.keep_best` the epoch of the lowest validation loss is the one kept.
+    """
+    import os
+
+    # transformers 5 takes the folder of TensorBoard files from the environment only.
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs)
+    micro = training.micro_batch_size or training.batch_size // training.workers
+    keep_best = validate and training.keep_best
+    arguments: dict[str, Any] = {
+        "output_dir": str(work),
+        "num_train_epochs": training.epochs,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": max(micro, 16),
+        "gradient_accumulation_steps": training.batch_size // (micro * training.workers),
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": training.schedule,
+        "warmup_steps": training.warmup,
+        "weight_decay": training.weight_decay if training.optimizer == "adamw" else 0.0,
+        "optim": "adamw_torch",
+        "bf16": training.precision != "float32",
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "eval_strategy": "epoch" if keep_best else "no",
+        "save_strategy": "epoch" if keep_best else "steps",
+        "save_steps": training.checkpoint_steps,
+        "save_total_limit": 1,
+        "load_best_model_at_end": keep_best,
+        "metric_for_best_model": "eval_loss" if keep_best else None,
+        "logging_steps": 10,
+        "report_to": ["tensorboard"],
+        "disable_tqdm": True,
+        "seed": training.seed,
+        "use_cpu": training.gpus_per_worker == 0,
+        "dataloader_pin_memory": training.gpus_per_worker > 0,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+    }
+    if training.zero_stage is not None:
+        arguments["deepspeed"] = deepspeed_dictionary(training)
+    return arguments
+
+
+def deepspeed_dictionary(training: Training) -> dict[str, Any]:
+    """DeepSpeed's configuration; batch sizes, clipping and bf16 follow the trainer's."""
+    zero: dict[str, Any] = {"stage": training.zero_stage}
+    if training.zero_stage == 3:
+        # Without it a saved ZeRO-3 model holds no weights.
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if training.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if training.zero_stage == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    return {
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": zero,
+        # The trainer's AdamW, not DeepSpeed's own, which needs a compiler on every node.
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }

@@ -1,0 +1,202 @@
+"""Supervised fine-tuning: weak models, ceilings and students, with the losses of `raw2s.method`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+from raw2s.config import Auxiliary, Evidential, Training
+from raw2s.method.bridge import split_logprob
+from raw2s.method.losses import classification_loss, gamma, sequence_loss
+from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
+from raw2s.trainers.arguments import trainer_arguments
+from raw2s.trainers.batches import (
+    ClassificationCollator,
+    ClassificationItem,
+    GenerationCollator,
+    GenerationItem,
+)
+from raw2s.trainers.process import Progress, fresh_process, last_checkpoint, progress_callback
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Which loss: the fields of a `raw2s.config.Strategy` that training needs."""
+
+    loss: str = "cross_entropy"
+    auxiliary: Auxiliary | None = None
+    evidential: Evidential = Evidential()
+    target: str = "one_hot"
+    split: str = "confidence"
+    temperature: float = 1.0
+
+    def gamma(self, progress: float) -> float:
+        """The auxiliary loss's weight when `progress` in [0, 1] of training is done."""
+        if self.auxiliary is None:
+            return 0.0
+        a = self.auxiliary
+        return gamma(progress, a.gamma_max, a.schedule, warmup=a.warmup)
+
+    def evidential_options(self, progress: float) -> dict[str, Any]:
+        """Keyword arguments of `evidential_loss`, its coefficient annealed (App. H)."""
+        e = self.evidential
+        rise = min(1.0, progress / e.annealing) if e.annealing > 0 else 1.0
+        return {
+            "evidence": e.evidence,
+            "reg_coef": e.reg_coef * rise,
+            "regulariser": e.regulariser,
+            "clamp": e.clamp,
+            "max_regulariser": e.max_regulariser,
+        }
+
+
+def batch_loss(
+    logits: torch.Tensor, batch: Mapping[str, torch.Tensor], loss: Loss, progress: float
+) -> torch.Tensor:
+    """The loss of one batch of either collator (see `raw2s.trainers.batches`); a scalar.
+
+    logits: (B, K) of a classifier, or (S, T, V) of a language model that has read input_ids.
+    """
+    shared: dict[str, Any] = {
+        "loss": loss.loss,
+        "gamma": loss.gamma(progress),
+        "evidential": loss.evidential_options(progress),
+    }
+    if "targets" in batch:
+        return classification_loss(logits, batch["targets"], batch["weights"], **shared)
+    shifted, labels = logits[:, :-1], batch["labels"]
+    target_logprob = torch.zeros_like(batch["unit_logprobs"])
+    if loss.target != "one_hot":
+        used = labels != -100
+        with torch.no_grad():
+            confidence = shifted[used].float().softmax(-1).amax(-1)
+            target_logprob[used] = split_logprob(
+                batch["unit_logprobs"][used],
+                batch["units"][used],
+                confidence,
+                rule=loss.split,
+                temperature=loss.temperature,
+            )
+    return sequence_loss(
+        shifted,
+        labels,
+        target_logprob,
+        batch["sequence_weights"],
+        target_kind=loss.target,
+        **shared,
+    )
+
+
+class SupervisedTrainer(Trainer):
+    """transformers' Trainer with `batch_loss`."""
+
+    # batch_loss is the mean over a micro-batch's rows, so accumulated ones are to be averaged.
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args: Any, loss: Loss, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss = loss
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The batch's loss; the schedules follow the share of steps done."""
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+        )
+        progress = self.state.global_step / max(1, self.state.max_steps)
+        loss = batch_loss(outputs.logits, inputs, self.loss, progress)
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        """Validation wants the loss alone."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+Items = Sequence[ClassificationItem] | Sequence[GenerationItem]
+
+
+def fine_tune(
+    source: Mapping[str, Any],
+    items: Items,
+    *,
+    labels: int | None,
+    loss: Loss,
+    training: Training,
+    learning_rate: float,
+    out: Path,
+    work: Path,
+    progress: Progress,
+    validation: Items | None = None,
+) -> dict[str, Any]:
+    """Train a model and save it in `out` as an ordinary transformers folder.
+
+    source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
+    classes, or None for a language model. With validation rows and `training.keep_best` the epoch
+    of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
+    on from the last. Returns the logged losses. All ranks call it; rank 0's files count.
+    """
+    with fresh_process(training.seed):
+        arguments = TrainingArguments(
+            **trainer_arguments(
+                training,
+                work=work,
+                logs=out / "tensorboard",
+                learning_rate=learning_rate,
+                validate=validation is not None,
+            )
+        )
+        tokenizer = load_tokenizer(**source)
+        model = _load(source, labels, training)
+        collator: Any = (
+            GenerationCollator(tokenizer.pad_token_id)
+            if labels is None
+            else ClassificationCollator(tokenizer.pad_token_id)
+        )
+        trainer = SupervisedTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=items,
+            eval_dataset=validation,
+            data_collator=collator,
+            callbacks=[progress_callback(progress)],
+            loss=loss,
+        )
+        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        trainer.save_model(str(out))
+        if trainer.is_world_process_zero():
+            tokenizer.save_pretrained(str(out))
+        return {
+            "loss": asdict(loss) | {"auxiliary": loss.auxiliary and loss.auxiliary.model_dump()},
+            "steps": trainer.state.global_step,
+            "best_validation_loss": trainer.state.best_metric,
+            "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
+        }
+
+
+def _load(source: Mapping[str, Any], labels: int | None, training: Training) -> PreTrainedModel:
+    dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32
+    # The trainer moves the model (DeepSpeed shards it), so it is read into the host's memory.
+    if labels is None:
+        return load_causal_lm(**source, dtype=dtype, device="cpu")
+    return load_classifier(
+        **source, num_labels=labels, dtype=dtype, device="cpu", seed=training.seed
+    )
