@@ -46,7 +46,12 @@ def needs(run: Run) -> list[Need]:
 
 def _training(stage: str, model: Model, t: Training) -> Need:
     return Need(
-        stage, model.name, t.workers, t.cpus_per_worker, t.gpus_per_worker, training_memory(model, t)
+        stage,
+        model.name,
+        t.workers,
+        t.cpus_per_worker,
+        t.gpus_per_worker,
+        training_memory(model, t),
     )
 
 

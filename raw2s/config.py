@@ -366,7 +366,9 @@ class Experiment(Strict):
     def _check_strategy(self, s: Strategy, names: list[str]) -> None:
         for name in s.weak or []:
             if name not in names:
-                raise ValueError(f"{s.strategy}: no weak model is called {name!r}; there are {names}")
+                raise ValueError(
+                    f"{s.strategy}: no weak model is called {name!r}; there are {names}"
+                )
         if s.strategy == "single" and len(s.weak or []) != 1:
             raise ValueError("single: `weak` must name one weak model")
         voters = len(s.weak or names)
@@ -431,7 +433,9 @@ class Run(Strict):
     """Resources."""
 
 
-def load(path: str | Path, *, data: str | None = None, overrides: dict[str, Any] | None = None) -> Run:
+def load(
+    path: str | Path, *, data: str | None = None, overrides: dict[str, Any] | None = None
+) -> Run:
     """Read a configuration.
 
     `data` (else RAW2S_DATA) becomes every task's data folder; `overrides` maps dotted keys to
@@ -465,9 +469,7 @@ def parse(raw: dict[str, Any], *, data: str | None = None) -> Run:
         if folder is not None:
             if not Path(folder).is_dir():
                 raise ConfigError(f"data folder {folder} does not exist")
-            source = experiment.task.data.model_copy(
-                update={"folder": str(Path(folder).resolve())}
-            )
+            source = experiment.task.data.model_copy(update={"folder": str(Path(folder).resolve())})
             task = experiment.task.model_copy(update={"data": source})
             experiment = experiment.model_copy(update={"task": task})
         experiments[name] = experiment

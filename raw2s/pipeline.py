@@ -100,9 +100,7 @@ def _cell(plan: Plan, name: str, e: Experiment, seed: int, weak_seed: int) -> li
         )  # fmt: skip
 
     # 1. Weak models learn from the ground truth of A, 2. and label B.
-    weak_training = e.weak_training.model_copy(
-        update={"seed": e.weak_training.seed + weak_seed}
-    )
+    weak_training = e.weak_training.model_copy(update={"seed": e.weak_training.seed + weak_seed})
     weak: dict[str, Job] = {}
     labelled: dict[str, Job] = {}
     systems: list[System] = []
@@ -201,9 +199,7 @@ def _cdpo(
     splits: Job,
     seed: int,
 ) -> Job:
-    c = e.cdpo.model_copy(
-        update={"training": e.cdpo.training.model_copy(update={"seed": seed})}
-    )
+    c = e.cdpo.model_copy(update={"training": e.cdpo.training.model_copy(update={"seed": seed})})
     samples = plan.add(labels.sample_job(title, student, splits, e.labelling, c, seed))
     scores = {
         m: plan.add(
@@ -213,13 +209,10 @@ def _cdpo(
         for m in weak
     }
     pairs = plan.add(preference.pairs_job(title, samples, scores, splits, c))
-    reference = plan.add(
-        labels.score_job("reference", title, student, splits, pairs, e.labelling)
-    )
+    reference = plan.add(labels.score_job("reference", title, student, splits, pairs, e.labelling))
     return plan.add(training.cdpo_job(f"{title} + cDPO", student, pairs, reference, c, e.strong))
 
 
 def run_folder(run: Run) -> Path:
     """Where the run's results lie."""
     return Path(run.storage) / "runs" / run.name
-

@@ -44,9 +44,7 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     write_text(folder / "environment.json", json.dumps(environment(), indent=1))
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)
-    pending = any(
-        not store.has(job) for stage in plan.stages for job in plan.jobs(stage)
-    )
+    pending = any(not store.has(job) for stage in plan.stages for job in plan.jobs(stage))
     if pending:
         with connected(settings.cluster):
             check_cluster(settings)

@@ -24,7 +24,7 @@ def execute(plan: Plan, store: Store, cluster: Cluster, display: Display) -> Non
     """
     import ray
 
-    board = ray.remote(num_cpus=0)(Board).remote()
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
     for stage, title in STAGES.items():
         jobs = plan.jobs(stage)
         todo = [job for job in jobs if not store.has(job)]

@@ -107,8 +107,7 @@ def fit_job(
         "generation": experiment.generation,
         "max_new_tokens": experiment.labelling.max_new_tokens,
         "models": [
-            {"name": m.name, "context": m.scratch.context if m.scratch else None}
-            | source_spec(m)
+            {"name": m.name, "context": m.scratch.context if m.scratch else None} | source_spec(m)
             for m in models
         ],
     }
@@ -148,7 +147,9 @@ def fit(job: Job, store: Store) -> None:
                         max(least, len(encode_completion(tokens, text)[0]))
                         for least, text in zip(answers, frame["target"], strict=True)
                     ]
-            need, at = max(zip(map(sum, zip(prompts, answers, strict=True)), frame["id"], strict=True))
+            need, at = max(
+                zip(map(sum, zip(prompts, answers, strict=True)), frame["id"], strict=True)
+            )
             longest[f"{model['name']}, {name}"] = need
             if context is not None and need > context:
                 raise ConfigError(

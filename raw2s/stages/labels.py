@@ -189,9 +189,9 @@ def precomputed(job: Job, store: Store) -> None:
             f"the file, the first is {missing[0]}"
         )
     with store.write(job) as (folder, notes):
-        pd.DataFrame(
-            {"id": asked["id"], "probabilities": [found[key] for key in keys]}
-        ).to_parquet(folder / "rows.parquet", index=False)
+        pd.DataFrame({"id": asked["id"], "probabilities": [found[key] for key in keys]}).to_parquet(
+            folder / "rows.parquet", index=False
+        )
         notes["rows"] = len(asked)
 
 

@@ -17,6 +17,7 @@ from raw2s.stages.training import model_source
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
+    from raw2s.method.preference import Score
     from raw2s.trainers.process import Progress
 
 
@@ -129,9 +130,8 @@ def _classification(
         given = posterior[:, None, :]
         weights = np.ones((len(ids), 1))
     else:
-        weights = _weights(job.spec["weights"], given.shape[1], len(ids))
-        if weights is None:
-            weights = np.asarray(ensemble.dynamic(given))
+        fixed = _weights(job.spec["weights"], given.shape[1], len(ids))
+        weights = ensemble.dynamic(given) if fixed is None else fixed
     table = pd.DataFrame(
         {
             "id": ids,
@@ -155,7 +155,7 @@ def _weights(weights: Weights, models: int, count: int) -> np.ndarray | None:
 
 
 def combined_scores(
-    store: Store, scores_of: Mapping[str, Job], weights: Weights, kind: str
+    store: Store, scores_of: Mapping[str, Job], weights: Weights, kind: Score
 ) -> pd.Series:
     """score(y) = sum_i lambda_i s_i(y) by (id, candidate) (Eq. 8).
 
@@ -188,14 +188,10 @@ def combined_scores(
 
 
 def _best_candidates(job: Job, store: Store) -> pd.DataFrame:
-    scores_of = {
-        name: item for name, item in job.inputs.items() if name.startswith("score.")
-    }
+    scores_of = {name: item for name, item in job.inputs.items() if name.startswith("score.")}
     scores = combined_scores(store, scores_of, job.spec["weights"], "mean")
     table = _rows(store, job.inputs["candidates"])
-    table["joint"] = [
-        scores.loc[key] for key in zip(table["id"], table["candidate"], strict=True)
-    ]
+    table["joint"] = [scores.loc[key] for key in zip(table["id"], table["candidate"], strict=True)]
     table = table.dropna(subset=["joint"])
     # Ties go to the first candidate.
     best = table.loc[table.groupby("id", sort=False)["joint"].idxmax()].copy()

@@ -42,6 +42,7 @@ def trainer_arguments(
         "load_best_model_at_end": keep_best,
         "metric_for_best_model": "eval_loss" if keep_best else None,
         "logging_steps": 10,
+        "logging_first_step": True,
         "report_to": ["tensorboard"],
         "disable_tqdm": True,
         "seed": training.seed,

@@ -70,7 +70,7 @@ def pretrain(
                 dataloader_pin_memory=torch.cuda.is_available(),
                 remove_unused_columns=False,
             ),
-            train_dataset=rows,  # type: ignore[arg-type]  # a list has the length and items needed
+            train_dataset=rows,
             data_collator=DataCollatorForLanguageModeling(tokens, mlm=False),
             callbacks=[progress_callback(progress)],
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from raw2s.config import Auxiliary, Evidential, Training
+from raw2s.method import losses
 from raw2s.method.bridge import split_logprob
-from raw2s.method.losses import classification_loss, gamma, sequence_loss
 from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
 from raw2s.trainers.arguments import trainer_arguments
 from raw2s.trainers.batches import (
@@ -28,11 +28,11 @@ from raw2s.trainers.process import Progress, fresh_process, last_checkpoint, pro
 class Loss:
     """Which loss: the fields of a `raw2s.config.Strategy` that training needs."""
 
-    loss: str = "cross_entropy"
+    loss: losses.Loss = "cross_entropy"
     auxiliary: Auxiliary | None = None
     evidential: Evidential = Evidential()
-    target: str = "one_hot"
-    split: str = "confidence"
+    target: losses.TargetKind = "one_hot"
+    split: Literal["confidence", "uniform", "plus_sign"] = "confidence"
     temperature: float = 1.0
 
     def gamma(self, progress: float) -> float:
@@ -40,7 +40,7 @@ class Loss:
         if self.auxiliary is None:
             return 0.0
         a = self.auxiliary
-        return gamma(progress, a.gamma_max, a.schedule, warmup=a.warmup)
+        return losses.gamma(progress, a.gamma_max, a.schedule, warmup=a.warmup)
 
     def evidential_options(self, progress: float) -> dict[str, Any]:
         """Keyword arguments of `evidential_loss`, its coefficient annealed (App. H)."""
@@ -68,7 +68,7 @@ def batch_loss(
         "evidential": loss.evidential_options(progress),
     }
     if "targets" in batch:
-        return classification_loss(logits, batch["targets"], batch["weights"], **shared)
+        return losses.classification_loss(logits, batch["targets"], batch["weights"], **shared)
     shifted, labels = logits[:, :-1], batch["labels"]
     target_logprob = torch.zeros_like(batch["unit_logprobs"])
     if loss.target != "one_hot":
@@ -82,7 +82,7 @@ def batch_loss(
                 rule=loss.split,
                 temperature=loss.temperature,
             )
-    return sequence_loss(
+    return losses.sequence_loss(
         shifted,
         labels,
         target_logprob,

@@ -1,0 +1,1 @@
+"""The paper's mathematics: losses, the token bridge, label models and preferences."""

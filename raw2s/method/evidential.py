@@ -1,0 +1,233 @@
+"""Evidential loss: the logits give a Dirichlet distribution over class distributions.
+
+Concentrations alpha > 0 come from logits z, alpha_0 is their sum:
+  L_NLL(z, k) = log alpha_0 - log alpha_k                                 (Eq. 3 of the paper)
+  L_REG(z, k) = KL(Dir(alpha with alpha_k replaced by 1) || Dir(1))       (App. H)
+  L_EDL(z, k) = L_NLL + reg_coef * L_REG, and sum_k p_k L_EDL(z, k) for a soft label p (Eq. 4).
+
+With the excess e = alpha - 1 and B(x; c) = lnGamma(c) - lnGamma(c + x) + x psi(c + x), every L_REG
+is sum_j B(e_j; 1) - B(sum_j e_j; K) with e_k = 0: O(K) for all k at once, and B is an integral of
+t psi'(c + t), so it has a short Taylor series where the plain formula cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from raw2s.method.targets import are_indices, at_least_float32, check_finite, check_targets, reduce
+
+Evidence = Literal["exp+1", "exp", "softplus+1", "relu+1"]
+Regulariser = Literal["per_label", "mixed"]
+
+_SERIES_BELOW = 0.01
+_SERIES_TERMS = 9
+
+
+class EvidentialOptions(TypedDict, total=False):
+    """Keyword arguments of `evidential_loss` that the losses built on it pass through."""
+
+    evidence: Evidence
+    reg_coef: float
+    regulariser: Regulariser
+    clamp: float
+    max_regulariser: float | None
+    on_regulariser: Callable[[Tensor], None] | None
+    validate: bool
+
+
+def log_concentration(logits: Tensor, evidence: Evidence = "exp+1") -> Tensor:
+    """log alpha (..., K) of logits (..., K), in log space and unclamped; at least float32."""
+    z = at_least_float32(logits)
+    if evidence == "exp":
+        return z
+    if evidence == "exp+1":
+        return _softplus(z)
+    if evidence == "softplus+1":
+        return torch.log1p(_softplus(z))
+    if evidence == "relu+1":
+        return torch.log1p(torch.relu(z))
+    raise ValueError(f"evidence must be exp+1, exp, softplus+1 or relu+1, it is {evidence!r}")
+
+
+def concentration_excess(
+    logits: Tensor, evidence: Evidence = "exp+1", clamp: float | None = None
+) -> Tensor:
+    """alpha - 1 (..., K), exact also where alpha is near 1; z is first cut to [-clamp, clamp].
+
+    In (-1, inf) for `exp`, in [0, inf) for the others; at least float32.
+    """
+    z = at_least_float32(logits)
+    if clamp is not None:
+        z = z.clamp(-clamp, clamp)
+    if evidence == "exp":
+        return torch.expm1(z)
+    if evidence == "exp+1":
+        return torch.exp(z)
+    if evidence == "softplus+1":
+        return _softplus(z)
+    if evidence == "relu+1":
+        return torch.relu(z)
+    raise ValueError(f"evidence must be exp+1, exp, softplus+1 or relu+1, it is {evidence!r}")
+
+
+def dirichlet_nll(logits: Tensor, evidence: Evidence = "exp+1") -> Tensor:
+    """L_NLL(z, k) for every label k: (..., K), >= 0; with `exp` it is cross-entropy (Eq. 3)."""
+    log_alpha = log_concentration(logits, evidence)
+    return torch.logsumexp(log_alpha, -1, keepdim=True) - log_alpha
+
+
+def dirichlet_regulariser(
+    logits: Tensor,
+    targets: Tensor | None = None,
+    *,
+    evidence: Evidence = "exp+1",
+    regulariser: Regulariser = "per_label",
+    clamp: float = 10.0,
+) -> Tensor:
+    """L_REG, >= 0 (App. H), in float64 where the device has it, else float32.
+
+    Without targets: (..., K), L_REG(k) for every k. With indices (...): (...), L_REG at the label.
+    With weights p (..., K): (...), `per_label` sum_k p_k L_REG(k); `mixed` one KL whose
+    concentrations are (alpha - 1)(1 - p) + 1, as in the authors' code.
+    """
+    # Sums over a vocabulary of terms that nearly cancel: float64 costs little beside the model.
+    wide = logits if logits.device.type == "mps" else logits.double()
+    excess = concentration_excess(wide, evidence, clamp)
+    classes = float(logits.shape[-1])
+    if regulariser not in ("per_label", "mixed"):
+        raise ValueError(f"regulariser must be per_label or mixed, it is {regulariser!r}")
+    if targets is None or (regulariser == "per_label" and not are_indices(logits, targets)):
+        terms = _bregman(excess, 1.0)
+        others = excess.sum(-1, keepdim=True) - excess
+        per_label = terms.sum(-1, keepdim=True) - terms - _bregman(others, classes)
+        return per_label if targets is None else (targets.to(excess.dtype) * per_label).sum(-1)
+    if are_indices(logits, targets):
+        kept = excess.scatter(-1, targets.unsqueeze(-1), 0.0)
+    else:
+        kept = excess * (1 - targets.to(excess.dtype))
+    return _bregman(kept, 1.0).sum(-1) - _bregman(kept.sum(-1), classes)
+
+
+def evidential_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    evidence: Evidence = "exp+1",
+    reg_coef: float = 1.0,
+    regulariser: Regulariser = "per_label",
+    clamp: float = 10.0,
+    max_regulariser: float | None = None,
+    reduction: Literal["none", "mean", "sum"] = "mean",
+    on_regulariser: Callable[[Tensor], None] | None = None,
+    validate: bool = True,
+) -> Tensor:
+    """L_EDL of logits (..., K) against indices (...) or probabilities (..., K) (Eq. 3 and 4).
+
+    `max_regulariser` cuts the regulariser's value at each position (its gradient is 0 there);
+    `on_regulariser` is called with the detached values (...) before the cut, for
+    `clamped_share`. Result: (...) with reduction `none`, else a scalar; at least float32. Raises
+    ValueError for shapes that do not fit and, with `validate`, for NaN or infinite logits, rows
+    that do not sum to 1 within 1e-3, and indices out of range.
+    """
+    indices = are_indices(logits, targets)
+    if validate:
+        check_targets(logits, targets)
+    nll = dirichlet_nll(logits, evidence)
+    if indices:
+        loss = nll.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    else:
+        loss = (targets.to(nll.dtype) * nll).sum(-1)
+    if reg_coef != 0:
+        penalty = dirichlet_regulariser(
+            logits, targets, evidence=evidence, regulariser=regulariser, clamp=clamp
+        )
+        if on_regulariser is not None:
+            on_regulariser(penalty.detach())
+        if max_regulariser is not None:
+            penalty = penalty.clamp(max=max_regulariser)
+        loss = loss + reg_coef * penalty.to(loss.dtype)
+    return reduce(loss, reduction)
+
+
+def clamped_share(values: Tensor, max_regulariser: float | None) -> float:
+    """Share in [0, 1] of regulariser values that `max_regulariser` cuts; 0 without values."""
+    if max_regulariser is None or values.numel() == 0:
+        return 0.0
+    return float((values > max_regulariser).double().mean())
+
+
+def dirichlet_uncertainty(
+    logits: Tensor, evidence: Evidence = "exp+1", *, validate: bool = True
+) -> dict[str, Tensor]:
+    """Uncertainties (...) in nats of the Dirichlet that logits (..., K) give.
+
+    vacuity: K / alpha_0, at most 1 except with `exp`. expected_entropy: of the class under a
+    distribution drawn from the Dirichlet (aleatoric). mutual_information: entropy of the mean
+    distribution minus that, >= 0 (epistemic). Raises ValueError for logits that are not finite.
+    """
+    if validate:
+        check_finite("logits", logits)
+    wide = logits if logits.device.type == "mps" else logits.double()
+    alpha = concentration_excess(wide, evidence) + 1
+    if not bool(torch.isfinite(alpha).all()):
+        raise ValueError(f"logits are too large for evidence {evidence!r}: {logits.max().item()}")
+    total = alpha.sum(-1, keepdim=True)
+    mean = alpha / total
+    expected = (mean * (torch.digamma(total + 1) - torch.digamma(alpha + 1))).sum(-1)
+    entropy = -torch.xlogy(mean, mean).sum(-1)
+    return {
+        "vacuity": (logits.shape[-1] / total).squeeze(-1),
+        "expected_entropy": expected,
+        "mutual_information": (entropy - expected).clamp(min=0),
+    }
+
+
+def _softplus(z: Tensor) -> Tensor:
+    # torch's softplus turns linear at 20, which is too early for float64.
+    return torch.logaddexp(z, torch.zeros_like(z))
+
+
+class _Bregman(torch.autograd.Function):
+    """B(x; c), the Bregman divergence of lnGamma from c to c + x seen from c + x; dB = x psi'."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, base: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.base = base
+        ratio = x / base
+        series = torch.zeros_like(x)
+        for coefficient in reversed(_series(base)):
+            series = series * ratio + coefficient
+        at = x + base
+        plain = math.lgamma(base) - torch.lgamma(at) + x * torch.digamma(at)
+        return torch.where(ratio.abs() < _SERIES_BELOW, series * ratio * ratio, plain)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grad * x * torch.special.polygamma(1, x + ctx.base), None
+
+
+def _bregman(x: Tensor, base: float) -> Tensor:
+    result: Tensor = _Bregman.apply(x, base)  # type: ignore[no-untyped-call]
+    return result
+
+
+@lru_cache(maxsize=64)
+def _series(base: float) -> tuple[float, ...]:
+    # Coefficients of (x / base)^(m + 2): psi^(m+1)(c) / (m! (m + 2)), with Hurwitz's zeta.
+    at = torch.tensor(base, dtype=torch.float64)
+    return tuple(
+        (-1) ** m * (m + 1) / (m + 2)
+        * torch.special.zeta(torch.tensor(m + 2.0, dtype=torch.float64), at).item()
+        * base ** (m + 2)
+        for m in range(_SERIES_TERMS)
+    )

@@ -1,0 +1,154 @@
+"""Label models: one posterior from the votes of several weak models.
+
+Class votes are 0..K-1 with -1 for an abstention (`MajorityVote`); signed votes are -1, +1 with 0
+for an abstention (`FlyingSquid`). `signed_votes` turns the first into the second.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from raw2s.method.ensemble import Array, check_weights, mean_probability
+
+Votes = NDArray[np.int64]
+
+
+def signed_votes(votes: ArrayLike) -> Votes:
+    """Votes in {-1 abstains, 0, 1} as {0 abstains, -1, +1}; the shape stays."""
+    array = _check_votes(votes, np.asarray(votes).ndim, (-1, 0, 1))
+    return np.where(array < 0, 0, 2 * array - 1)
+
+
+class MajorityVote:
+    """The class with most votes; equal leaders share, and without votes all classes do."""
+
+    def __init__(self, n_classes: int) -> None:
+        if n_classes < 2:
+            raise ValueError(f"n_classes must be at least 2, it is {n_classes}")
+        self.n_classes = n_classes
+
+    def fit(self, votes: ArrayLike) -> MajorityVote:
+        """Check the votes (n, N); there is nothing to learn."""
+        _check_votes(votes, 2, range(-1, self.n_classes))
+        return self
+
+    def predict_proba(self, votes: ArrayLike) -> Array:
+        """(n, K) of class votes (n, N)."""
+        array = _check_votes(votes, 2, range(-1, self.n_classes))
+        counts = (array[:, :, None] == np.arange(self.n_classes)).sum(1)
+        leads = counts == counts.max(-1, keepdims=True)
+        return np.asarray(leads / leads.sum(-1, keepdims=True), dtype=np.float64)
+
+
+class WeightedMean:
+    """The weighted mean of the weak models' probabilities; `weights` (N,) are normalised."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self.weights = check_weights(weights, len(weights))
+
+    def fit(self, probabilities: ArrayLike) -> WeightedMean:
+        """Check the probabilities (n, N, K); there is nothing to learn."""
+        mean_probability(probabilities, self.weights)
+        return self
+
+    def predict_proba(self, probabilities: ArrayLike) -> Array:
+        """(n, K) of probabilities (n, N, K)."""
+        return mean_probability(probabilities, self.weights)
+
+
+class FlyingSquid:
+    """Triplet label model (Fu et al. 2020) for two classes and three or more voters.
+
+    Voters are taken as independent given the class, better than chance, equally accurate on both
+    classes and abstaining at random. `class_balance` is [P(class 0), P(class 1)]; uniform without.
+    The library estimates each P(vote, class); the posterior is computed here, because the
+    library's own divides by P(class) once too seldom and so counts a non-uniform balance twice.
+    """
+
+    def __init__(self, class_balance: Sequence[float] | None = None) -> None:
+        balance = check_weights([0.5, 0.5] if class_balance is None else class_balance, 2)
+        if balance.min() == 0:
+            raise ValueError(f"class_balance must be positive, it is {balance.tolist()}")
+        self.class_balance = balance
+        self.joint: Array | None = None
+        """P(vote, class) (N, 3, 2) after `fit`, votes in the order -1, 0, +1."""
+
+    def fit(self, votes: ArrayLike) -> FlyingSquid:
+        """Estimate from signed votes (n, N).
+
+        Raises ValueError for fewer than three voters, no rows, votes outside {-1, 0, +1}, and
+        votes without any -1 but with 0: those are 0/1 votes, which would be read as abstentions.
+        """
+        array = _check_votes(votes, 2, (-1, 0, 1))
+        rows, voters = array.shape
+        if voters < 3:
+            raise ValueError(f"votes have {voters} voters, FlyingSquid needs three or more")
+        if rows == 0:
+            raise ValueError("votes have no rows")
+        if not (array == -1).any() and (array == 0).any():
+            raise ValueError(
+                "votes are 0 and 1: FlyingSquid takes -1 and +1, 0 abstains; see signed_votes"
+            )
+        model = _library().LabelModel(voters, triplet_seed=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(array.astype(np.float64), class_balance=self.class_balance.copy())
+        joint = np.empty((voters, 3, 2))
+        for _, factor in model.clique_marginals:
+            # The library's cliques are (one voter, the class), its states sorted upwards.
+            voter = int(factor.variables[0].removeprefix("lambda_"))
+            joint[voter] = factor.values
+        self.joint = joint
+        return self
+
+    def predict_proba(self, votes: ArrayLike) -> Array:
+        """[P(class 0), P(class 1)] (n, 2) of signed votes (n, N): class 0 is -1, class 1 is +1."""
+        if self.joint is None:
+            raise ValueError("fit comes before predict_proba")
+        array = _check_votes(votes, 2, (-1, 0, 1))
+        voters = len(self.joint)
+        if array.shape[1] != voters:
+            raise ValueError(f"votes have {array.shape[1]} voters, the model has {voters}")
+        likelihood = self.joint / self.class_balance
+        # An abstention says nothing about the class, and neither does a vote never seen.
+        likelihood[:, 1] = 1.0
+        likelihood[likelihood.sum(-1) == 0] = 1.0
+        with np.errstate(divide="ignore"):
+            log_likelihood = np.log(likelihood)
+        log_posterior = log_likelihood[np.arange(voters), array + 1].sum(1)
+        log_posterior = log_posterior + np.log(self.class_balance)
+        highest = log_posterior.max(-1, keepdims=True)
+        # Both classes ruled out, each by another voter: only the balance is left.
+        ruled_out = np.isinf(highest)
+        log_posterior = np.where(ruled_out, np.log(self.class_balance), log_posterior)
+        power = np.exp(log_posterior - np.where(ruled_out, 0.0, highest))
+        return np.asarray(power / power.sum(-1, keepdims=True), dtype=np.float64)
+
+
+def _check_votes(votes: ArrayLike, dimensions: int, allowed: Sequence[int]) -> Votes:
+    array = np.asarray(votes)
+    if array.ndim != dimensions or dimensions == 0 or 0 in array.shape[1:]:
+        raise ValueError(f"votes must be (n, N), they are {array.shape}")
+    wrong = ~np.isin(array, np.asarray(allowed))
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"votes must be in {list(allowed)}, at {where} is {array[where]}")
+    return array.astype(np.int64)
+
+
+def _library() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pgmpy.models
+
+        if not hasattr(pgmpy.models, "MarkovModel"):
+            # pgmpy 1 renames the class under which flyingsquid imports it.
+            pgmpy.models.MarkovModel = pgmpy.models.DiscreteMarkovNetwork
+        import flyingsquid.label_model
+
+    return flyingsquid.label_model

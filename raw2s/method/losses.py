@@ -1,0 +1,250 @@
+"""The supervised losses of the student, for classification and for generation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raw2s.method.evidential import EvidentialOptions, evidential_loss
+from raw2s.method.targets import (
+    are_indices,
+    at_least_float32,
+    check_finite,
+    check_indices,
+    check_probabilities,
+    check_targets,
+    reduce,
+)
+
+Loss = Literal["cross_entropy", "evidential"]
+TargetKind = Literal["one_hot", "label_only", "full"]
+IGNORED = -100
+"""Label of a position that is no target."""
+
+
+def gamma(
+    progress: float,
+    gamma_max: float,
+    schedule: Literal["linear", "warmup", "burns"] = "linear",
+    warmup: float = 0.1,
+) -> float:
+    """The auxiliary loss's weight at `progress` in [0, 1] of training; in [0, gamma_max].
+
+    linear: gamma_max * progress (the paper). warmup: reaches gamma_max at `warmup` and stays.
+    burns: gamma_max * progress up to `warmup`, then at once gamma_max (Burns et al.'s code).
+    """
+    for name, value in (("progress", progress), ("gamma_max", gamma_max), ("warmup", warmup)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], it is {value}")
+    if schedule == "linear":
+        return gamma_max * progress
+    if schedule not in ("warmup", "burns"):
+        raise ValueError(f"schedule must be linear, warmup or burns, it is {schedule!r}")
+    if progress > warmup:
+        return gamma_max
+    if schedule == "burns":
+        return gamma_max * progress
+    return gamma_max * progress / warmup if warmup > 0 else gamma_max
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    reduction: Literal["none", "mean", "sum"] = "mean",
+    validate: bool = True,
+) -> Tensor:
+    """Cross-entropy in nats of logits (..., K) against indices (...) or probabilities (..., K).
+
+    Result: (...) with reduction `none`, else a scalar; at least float32. Raises ValueError as
+    `evidential_loss` does.
+    """
+    indices = are_indices(logits, targets)
+    if validate:
+        check_targets(logits, targets)
+    log_q = F.log_softmax(at_least_float32(logits), -1)
+    if indices:
+        loss = -log_q.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    else:
+        loss = -(targets.to(log_q.dtype) * log_q).sum(-1)
+    return reduce(loss, reduction)
+
+
+def binary_kl(logits: Tensor, labels: Tensor, target_logprob: Tensor) -> Tensor:
+    """KL from the label token's target probability t to the student's q_s, in nats: (...) >= 0.
+
+    t log(t / q_s) + (1 - t) log((1 - t) / (1 - q_s)), with t = exp(target_logprob), q =
+    softmax(logits): the KL against the full soft label (t at the label, the student's own
+    proportions elsewhere) in value and gradient, without a target of the size of the vocabulary.
+    logits (..., V), labels (...) int64, target_logprob (...) <= 0. log t carries a t that rounds
+    to 1, so nothing is clamped: t = 1 gives -log q_s, t = 0 gives -log(1 - q_s).
+    """
+    z = at_least_float32(logits)
+    log_t = target_logprob.to(z.dtype)
+    index = labels.unsqueeze(-1)
+    label = z.gather(-1, index).squeeze(-1)
+    # log(1 - q_s) from the other logits: 1 - q_s itself is 0 in float32 for a confident student.
+    others = torch.logsumexp(z.scatter(-1, index, -torch.inf), -1)
+    everything = torch.logaddexp(label, others)
+    t, rest = torch.exp(log_t), -torch.expm1(log_t)
+    negative_entropy = torch.where(t > 0, t * log_t, 0.0) + torch.xlogy(rest, rest)
+    return negative_entropy + t * (everything - label) + rest * (everything - others)
+
+
+def full_target(
+    logits: Tensor, labels: Tensor, target_logprob: Tensor, *, detach_tail: bool = True
+) -> Tensor:
+    """The soft label of a target token (Sec. 4.1): (..., V), t at the label, (1 - t) q_j / (1 - q_s) off.
+
+    logits (..., V), labels (...), target_logprob (...) <= 0; rows sum to 1. `detach_tail` stops
+    the gradient through q.
+    """
+    z = at_least_float32(logits.detach() if detach_tail else logits)
+    log_t = target_logprob.to(z.dtype).unsqueeze(-1)
+    index = labels.unsqueeze(-1)
+    tail = torch.softmax(z.scatter(-1, index, -torch.inf), -1) * -torch.expm1(log_t)
+    return tail.scatter(-1, index, torch.exp(log_t))
+
+
+def classification_loss(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    loss: Loss = "cross_entropy",
+    gamma: float = 0.0,
+    evidential: EvidentialOptions | None = None,
+    validate: bool = True,
+) -> Tensor:
+    """Mean loss of a batch against N weak models' labels: a scalar.
+
+    logits (B, K), targets (B, N, K) probabilities, weights (B, N) whose rows sum to 1.
+    (1 - gamma) sum_i lambda_i L(z, p^(i)) + gamma L(z, y_hat), L cross-entropy (Eq. 1, 2) or
+    evidential (Eq. 4, 5), y_hat the student's own argmax. Both are linear in p, so the weak labels
+    are mixed first, except under the `mixed` regulariser. Raises ValueError for shapes that do
+    not fit and, with `validate`, for rows that are no distributions.
+    """
+    if logits.dim() != 2:
+        raise ValueError(f"logits must be (B, K), they are {tuple(logits.shape)}")
+    if targets.dim() != 3 or targets.shape[0] != len(logits) or targets.shape[2] != logits.shape[1]:
+        raise ValueError(
+            f"targets must be (B, N, K) for logits {tuple(logits.shape)}, "
+            f"they are {tuple(targets.shape)}"
+        )
+    if weights.shape != targets.shape[:2]:
+        raise ValueError(f"weights are {tuple(weights.shape)}, targets {tuple(targets.shape)}")
+    if validate:
+        check_finite("logits", logits)
+        check_probabilities("targets", targets)
+        check_probabilities("weights", weights)
+    options: EvidentialOptions = {**(evidential or {}), "validate": False}
+    weights = weights.to(at_least_float32(logits).dtype)
+    targets = targets.to(weights.dtype)
+    if loss == "evidential" and options.get("regulariser") == "mixed":
+        each = _loss(logits.unsqueeze(1).expand_as(targets), targets, loss, options)
+        weak = (weights * each).sum(-1)
+    else:
+        weak = _loss(logits, torch.einsum("bn,bnk->bk", weights, targets), loss, options)
+    return _with_auxiliary(weak, logits, loss, gamma, options).mean()
+
+
+def sequence_loss(
+    logits: Tensor,
+    labels: Tensor,
+    target_logprob: Tensor,
+    sequence_weight: Tensor,
+    *,
+    loss: Loss = "cross_entropy",
+    target_kind: TargetKind = "full",
+    gamma: float = 0.0,
+    evidential: EvidentialOptions | None = None,
+    detach_tail: bool = True,
+    validate: bool = True,
+) -> Tensor:
+    """Sum over sequences of weight x mean loss over their target tokens (Eq. 11): a scalar.
+
+    logits (S, T, V), where logits[:, t] predict labels[:, t]; labels (S, T) int64, -100 is no
+    target; target_logprob (S, T) log t of the label tokens (read at targets only);
+    sequence_weight (S,) lambda. The caller divides by the number of prompts.
+
+    target_kind `full` is the soft label over all tokens: `binary_kl` for cross_entropy (equal but
+    for the target's entropy), the dense label with a detached tail for evidential. `label_only`:
+    t at the label and nothing elsewhere. `one_hot`: t = 1. gamma mixes in the loss against the
+    student's argmax at each position. Raises ValueError for shapes that do not fit and a sequence
+    without targets; with `validate` also for non-finite logits, labels outside [0, V), t > 1.
+    """
+    if logits.dim() != 3:
+        raise ValueError(f"logits must be (S, T, V), they are {tuple(logits.shape)}")
+    for name, tensor in (("labels", labels), ("target_logprob", target_logprob)):
+        if tensor.shape != logits.shape[:2]:
+            raise ValueError(f"{name} are {tuple(tensor.shape)}, logits {tuple(logits.shape)}")
+    if sequence_weight.shape != logits.shape[:1]:
+        raise ValueError(
+            f"sequence_weight is {tuple(sequence_weight.shape)}, logits {tuple(logits.shape)}"
+        )
+    wanted = labels != IGNORED
+    counts = wanted.sum(-1)
+    if bool((counts == 0).any()):
+        raise ValueError(f"labels of sequence {int((counts == 0).nonzero()[0])} are all ignored")
+    # Prompts and padding are most positions: every copy below is of the target positions only.
+    z, label, log_t = logits[wanted], labels[wanted], target_logprob[wanted]
+    if validate:
+        check_finite("logits at targets", z)
+        check_indices("labels at targets", label, logits.shape[-1])
+        if target_kind != "one_hot" and not bool((log_t <= 0).all()):
+            first = int((~(log_t <= 0)).nonzero()[0])
+            raise ValueError(
+                f"target_logprob must be <= 0, target token {first} has {log_t[first].item()}"
+            )
+    options: EvidentialOptions = {**(evidential or {}), "validate": False}
+    value = _token_loss(z, label, log_t, loss, target_kind, options, detach_tail)
+    value = _with_auxiliary(value, z, loss, gamma, options)
+    share = (sequence_weight.to(value.dtype) / counts).unsqueeze(-1).expand(labels.shape)[wanted]
+    return (share * value).sum()
+
+
+def _token_loss(
+    z: Tensor,
+    label: Tensor,
+    log_t: Tensor,
+    loss: Loss,
+    target_kind: TargetKind,
+    options: EvidentialOptions,
+    detach_tail: bool,
+) -> Tensor:
+    if target_kind == "one_hot":
+        return _loss(z, label, loss, options)
+    if target_kind == "full":
+        if loss == "cross_entropy":
+            return binary_kl(z, label, log_t)
+        dense = full_target(z, label, log_t, detach_tail=detach_tail)
+        return _loss(z, dense, loss, options)
+    if target_kind != "label_only":
+        raise ValueError(f"target_kind must be one_hot, label_only or full, it is {target_kind!r}")
+    t = torch.exp(log_t.to(at_least_float32(z).dtype))
+    if loss == "evidential" and options.get("regulariser") == "mixed":
+        sparse = torch.zeros_like(z, dtype=t.dtype).scatter(-1, label.unsqueeze(-1), t.unsqueeze(-1))
+        return _loss(z, sparse, loss, options)
+    return t * _loss(z, label, loss, options)
+
+
+def _loss(logits: Tensor, targets: Tensor, loss: Loss, options: EvidentialOptions) -> Tensor:
+    if loss == "cross_entropy":
+        return cross_entropy(logits, targets, reduction="none", validate=False)
+    if loss == "evidential":
+        return evidential_loss(logits, targets, reduction="none", **options)
+    raise ValueError(f"loss must be cross_entropy or evidential, it is {loss!r}")
+
+
+def _with_auxiliary(
+    weak: Tensor, logits: Tensor, loss: Loss, gamma: float, options: EvidentialOptions
+) -> Tensor:
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma must be in [0, 1], it is {gamma}")
+    if gamma == 0:
+        return weak
+    own = _loss(logits, logits.detach().argmax(-1), loss, options)
+    return (1 - gamma) * weak + gamma * own

@@ -1,0 +1,1 @@
+"""Load, create and query language models: plain torch and transformers."""

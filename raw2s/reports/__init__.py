@@ -1,0 +1,1 @@
+"""Tables, plots and the HTML page; they read only the results table."""

@@ -1,0 +1,164 @@
+"""The report's figures, each an inline SVG string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raw2s.reports import cells
+from raw2s.reports.svg import INK, figure_style, inline_svg
+
+ROLE_COLOURS = {"weak": "#8b93a1", "student": "#4c86d9", "ceiling": "#2f9e77"}
+MODEL_COLOURS = ("#4c86d9", "#d9822b", "#2f9e77", "#b565c9", "#d05a5a", "#8b93a1")
+_BAR_INCHES = 0.34
+
+
+def score_bars(summary: pd.DataFrame) -> str:
+    """Score of each system of one experiment, with error bars, floor and ceiling lines.
+
+    Args:
+        summary: the rows of `raw2s.reports.table.summarise` of one experiment. The error bar is
+            the standard deviation over seeds, or the bootstrap interval of a system with one seed.
+
+    Raises:
+        ValueError: no rows, or rows of several experiments.
+    """
+    if summary["experiment"].nunique() != 1:
+        raise ValueError(f"summary has {summary['experiment'].nunique()} experiments, expected 1")
+    from matplotlib.figure import Figure
+
+    scores = summary["score_mean"].to_numpy(dtype=float)
+    std = summary["score_std"].to_numpy(dtype=float)
+    below = np.where(np.isnan(std), scores - summary["score_low"].to_numpy(dtype=float), std)
+    above = np.where(np.isnan(std), summary["score_high"].to_numpy(dtype=float) - scores, std)
+    places = np.arange(len(summary))
+    with figure_style():
+        figure = Figure(figsize=(7.0, 1.1 + _BAR_INCHES * len(summary)))
+        axes = figure.add_subplot()
+        axes.barh(
+            places,
+            scores,
+            height=0.68,
+            color=[ROLE_COLOURS[role] for role in summary["role"]],
+            # The mean of resamples can lie outside the interval of a tiny test set.
+            xerr=[np.maximum(below, 0.0), np.maximum(above, 0.0)],
+            error_kw={"ecolor": INK, "elinewidth": 1.1, "capsize": 3},
+        )
+        for place, score in enumerate(scores):
+            axes.text(
+                1.01, place, cells.number(score), transform=axes.get_yaxis_transform(), va="center"
+            )
+        for role, name, line in (("weak", "floor", ":"), ("ceiling", "ceiling", "--")):
+            of_role = summary.loc[summary["role"] == role, "score_mean"]
+            if len(of_role):
+                level = float(of_role.mean())
+                label = f"{name} {cells.number(level)}"
+                axes.axvline(level, color=INK, linestyle=line, linewidth=1.2, label=label)
+        axes.set_yticks(places, list(summary["system"]), parse_math=False)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0.0, min(1.0, 1.08 * float(np.max(scores + above))) or 1.0)
+        kind = summary["kind"].iloc[0]
+        axes.set_xlabel("accuracy" if kind == "classification" else "SLU-F1")
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper center", ncols=2)
+        return inline_svg(figure, f"Score of each system in {summary['experiment'].iloc[0]}")
+
+
+def agreement_heatmap(matrix: pd.DataFrame) -> str:
+    """Agreement of N weak models as a heat map with its numbers.
+
+    Args:
+        matrix: N x N values in [0, 1], as `raw2s.evaluation.agreement` gives them.
+
+    Raises:
+        ValueError: the matrix is empty or not square.
+    """
+    if matrix.empty or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"matrix has shape {matrix.shape}, expected (N, N) with N > 0")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    values = matrix.to_numpy(dtype=float)
+    n = len(values)
+    off_diagonal = values[~np.eye(n, dtype=bool)]
+    lowest = float(off_diagonal.min()) if n > 1 else 0.0
+    colours = mpl.colormaps["Blues"]
+    with figure_style():
+        figure = Figure(figsize=(1.4 + 0.85 * n, 1.0 + 0.6 * n))
+        axes = figure.add_subplot()
+        span = mpl.colors.Normalize(min(lowest, 0.999), 1.0)
+        axes.pcolormesh(values, cmap=colours, norm=span, edgecolors="none")
+        for row in range(n):
+            for column in range(n):
+                shade = colours(span(values[row, column]))
+                dark = 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2] < 0.55
+                axes.text(
+                    column + 0.5,
+                    row + 0.5,
+                    f"{values[row, column]:.2f}",
+                    ha="center",
+                    va="center",
+                    color="#ffffff" if dark else "#10151c",
+                )
+        names = [str(name) for name in matrix.index]
+        centres = np.arange(n) + 0.5
+        axes.set_xticks(centres, names, rotation=30, ha="right", parse_math=False)
+        axes.set_yticks(centres, names, parse_math=False)
+        axes.invert_yaxis()
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        return inline_svg(figure, "Agreement of the weak models with each other")
+
+
+def labelling_timeline(spans: Sequence[Mapping[str, Any]]) -> str:
+    """When each labelling actor was at work: one line an actor, one colour a weak model.
+
+    Args:
+        spans: {model, actor, start, end} each, start and end in seconds on one clock.
+
+    Raises:
+        ValueError: no spans, or a span that ends before it starts.
+    """
+    if not spans:
+        raise ValueError("spans has 0 entries")
+    for index, span in enumerate(spans):
+        if not span["end"] >= span["start"]:
+            raise ValueError(f"spans[{index}] runs from {span['start']} to {span['end']}")
+    from matplotlib.figure import Figure
+
+    origin = min(float(span["start"]) for span in spans)
+    length = max(float(span["end"]) for span in spans) - origin
+    lanes: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    models = list(dict.fromkeys(str(span["model"]) for span in spans))
+    for span in sorted(spans, key=lambda span: models.index(str(span["model"]))):
+        lane = lanes.setdefault((str(span["model"]), str(span["actor"])), [])
+        lane.append((float(span["start"]) - origin, float(span["end"]) - origin))
+    with figure_style():
+        figure = Figure(figsize=(7.0, 0.8 + _BAR_INCHES * len(lanes)))
+        axes = figure.add_subplot()
+        for place, ((model, _), work) in enumerate(lanes.items()):
+            blocks = [(start, end - start) for start, end in _merged(work, length / 1000)]
+            colour = MODEL_COLOURS[models.index(model) % len(MODEL_COLOURS)]
+            axes.broken_barh(blocks, (place - 0.34, 0.68), facecolors=colour, linewidth=0)
+        labels = [f"{model} · {actor}" for model, actor in lanes]
+        axes.set_yticks(np.arange(len(lanes)), labels, parse_math=False)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0.0, length or 1.0)
+        axes.set_xlabel("seconds since the first label")
+        return inline_svg(figure, "Labelling actors at work over time")
+
+
+def _merged(work: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """Spans joined across gaps too small to see: thousands of batches stay a small drawing."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(work):
+        if merged and start - merged[-1][1] <= gap:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,114 @@
+"""A run's results in its folder: results.parquet, results.csv, report.html, and the terminal's
+table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from raw2s import config
+from raw2s.config import Run
+from raw2s.errors import ConfigError
+from raw2s.evaluation import agreement
+from raw2s.pipeline import STAGES, Plan, recipe
+from raw2s.reports.html import write_html
+from raw2s.reports.table import summarise, terminal_table, write_csv
+from raw2s.store import Store, write_text
+
+
+def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Console) -> None:
+    """Gather the experiments' results and write everything that a reader wants."""
+    results = pd.concat(
+        [pd.read_parquet(store.path(job) / "results.parquet") for job in plan.jobs("results")],
+        ignore_index=True,
+    )
+    results.to_parquet(folder / "results.parquet", index=False)
+    summary = summarise(results)
+    write_csv(summary, folder / "results.csv")
+    details = _details(plan, store, folder)
+    write_text(folder / "details.json", json.dumps(details, indent=1))
+    agreements = _agreements(results)
+    write_html(
+        folder / "report.html",
+        title=run.name,
+        summary=summary,
+        agreement=agreements,
+        spans=details["actors"],
+        details={key: value for key, value in details.items() if key != "actors"},
+    )
+    for experiment in dict.fromkeys(summary["experiment"]):
+        console.print(terminal_table(summary[summary["experiment"] == experiment]))
+
+
+def show(folder: str | Path) -> None:
+    """Print the table of a run that is done and write its page again.
+
+    Raises ConfigError if the folder holds no run, or the run is not finished.
+    """
+    path = Path(folder)
+    if not (path / "config.yaml").is_file():
+        raise ConfigError(f"{folder} is not a run's folder: it holds no config.yaml")
+    run = config.load(path / "config.yaml")
+    plan, store = recipe(run), Store(run.storage)
+    if not all(store.has(job) for job in plan.jobs("results")):
+        raise ConfigError(f"run {run.name} is not finished; `raw2s run` goes on with it")
+    write_report(run, plan, store, path, Console())
+
+
+def _agreements(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The weak models' agreement on the items they all answered, by experiment (Fig. 3)."""
+    tables = {}
+    weak = results[results["role"] == "weak"]
+    for experiment, rows in weak.groupby("experiment", sort=False):
+        seed = rows["seed"].iloc[0]
+        wide = (
+            rows[rows["seed"] == seed]
+            .pivot(index="item", columns="system", values="prediction")
+            .dropna()
+        )
+        names = [name for name in dict.fromkeys(rows["system"]) if name in wide]
+        if len(wide) and len(names) > 1:
+            answers = {name: wide[name].to_list() for name in names}
+            classes = rows["kind"].iloc[0] == "classification"
+            tables[str(experiment)] = agreement(
+                answers, kind="classification" if classes else "text"
+            )
+    return tables
+
+
+def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
+    """Counts, actors' time spans and seconds from the artefacts' manifests."""
+    counts: dict[str, dict[str, Any]] = {}
+    actors: list[dict[str, Any]] = []
+    seconds: dict[str, float] = {}
+    for stage, title in STAGES.items():
+        for job in plan.jobs(stage):
+            manifest = store.manifest(job)
+            notes = manifest["notes"]
+            for start, end in notes.get("compute", []):
+                seconds[title] = seconds.get(title, 0.0) + end - start
+            if stage == "label":
+                experiment, model = job.title.split("/", 1)
+                actors += [
+                    {"experiment": experiment, "model": model} | actor
+                    for actor in notes["actors"]
+                ]
+            for name, found in notes.get("counts", {}).items():
+                kept = {what: count for what, count in found.items() if count}
+                if kept:
+                    counts.setdefault(f"{job.title}: labels of {name}", {}).update(kept)
+            if stage == "pairs":
+                counts[f"{job.title}: preference pairs"] = notes
+    environment = json.loads((folder / "environment.json").read_text())
+    return {
+        "counts": counts,
+        "actors": actors,
+        "stages": {title: round(value, 1) for title, value in seconds.items()},
+        "configuration": (folder / "config.yaml").read_text(),
+        "versions": environment["packages"] | {"python": environment["python"]},
+        "git_commit": environment["git_commit"],
+    }

@@ -1,0 +1,252 @@
+"""The summary: one row for each experiment and system, from the results table alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from raw2s.evaluation.pgr import pgr
+from raw2s.evaluation.slu_f1 import f1_of
+from raw2s.evaluation.statistics import Floats, Metric, bootstrap, paired_bootstrap
+from raw2s.reports import cells
+from raw2s.reports.results import COUNTS_OF_KIND, check_results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SUMMARY_COLUMNS = (
+    "experiment",
+    "kind",
+    "system",
+    "role",
+    "strategy",
+    "seeds",
+    "items",
+    "score_mean",
+    "score_std",
+    "score_low",
+    "score_high",
+    "pgr_mean",
+    "pgr_std",
+    "pgr_note",
+    "gap",
+    "best_weak",
+    "diff",
+    "diff_low",
+    "diff_high",
+    "malformed",
+    "answers",
+)
+
+_ROLE_STYLES = {"weak": "dim", "ceiling": "bold", "student": ""}
+
+
+@dataclass(frozen=True)
+class _System:
+    name: str
+    role: str
+    strategy: str
+    scores: dict[int, float]
+    items: pd.DataFrame
+    malformed: int
+    answers: int
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.scores.values())))
+
+    def at(self, seed: int) -> float:
+        """The score with this seed; the mean over the seeds present where it has not run."""
+        return self.scores.get(seed, self.mean)
+
+
+def summarise(
+    results: pd.DataFrame, *, n_resamples: int = 2000, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Summarise the results table (see `raw2s.reports.results` for its columns).
+
+    Returns:
+        One row for each experiment and system, in order of appearance:
+
+        - experiment, kind, system, role, strategy; seeds (their number), items (distinct test
+          items), answers (rows) and malformed (answers that could not be read).
+        - score_mean and score_std over seeds: accuracy or SLU-F1, in [0, 1]; std with n - 1, NaN
+          for one seed. score_low, score_high: bootstrap interval of the pooled score.
+        - pgr_mean, pgr_std over seeds, for students only, each seed against the ceiling and the
+          weak models of that seed (their mean over seeds where that seed has not run). NaN with
+          the reason in pgr_note if it is undefined for any seed.
+        - gap: score_mean minus the mean of the weak models' score_mean (not for weak models).
+        - best_weak: the weak model with the highest score_mean; diff, diff_low, diff_high: the
+          pooled score minus that model's, with a paired bootstrap interval (NaN for weak models).
+
+    Pooling concatenates the seeds. An item's answers under several seeds are not independent, so a
+    resample draws an item with all of its seeds.
+
+    Raises:
+        ValueError: the results table breaks its contract.
+    """
+    check_results(results)
+    rows: list[dict[str, Any]] = []
+    for experiment, table in results.groupby("experiment", sort=False):
+        kind = str(table["kind"].iloc[0])
+        for row in _experiment_rows(kind, table, n_resamples, confidence):
+            rows.append({"experiment": experiment, "kind": kind, **row})
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def write_csv(summary: pd.DataFrame, path: str | Path) -> None:
+    """Write the summary as CSV; an undefined PGR is the word "undefined" in pgr_mean."""
+    table = summary.copy()
+    undefined = (table["role"] == "student") & table["pgr_mean"].isna()
+    table["pgr_mean"] = table["pgr_mean"].astype(object)
+    table.loc[undefined, "pgr_mean"] = cells.UNDEFINED
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+
+
+def terminal_table(summary: pd.DataFrame) -> Table:
+    """The summary for a terminal of 80 columns or more, one section for each experiment.
+
+    It shows a part of the columns; the CSV file and the page have them all.
+    """
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    experiments = list(summary["experiment"].unique())
+    table = Table(title=str(experiments[0]) if len(experiments) == 1 else None, box=SIMPLE)
+    table.add_column("System")
+    for header in ("Score", "PGR", "Gap"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("vs best weak", justify="right")
+    for experiment in experiments:
+        if len(experiments) > 1:
+            table.add_section()
+            table.add_row(Text(str(experiment), style="bold"))
+        for _, row in summary[summary["experiment"] == experiment].iterrows():
+            texts = dict(zip(cells.HEADERS, cells.row_texts(row), strict=True))
+            table.add_row(
+                *(Text(texts[str(column.header)]) for column in table.columns),
+                style=_ROLE_STYLES[row["role"]],
+            )
+    malformed = f"{summary['malformed'].sum()} of {summary['answers'].sum()} answers malformed."
+    table.caption = Text("\n".join([*cells.pgr_notes(summary), malformed]))
+    return table
+
+
+def _experiment_rows(
+    kind: str, table: pd.DataFrame, n_resamples: int, confidence: float
+) -> list[dict[str, Any]]:
+    metric = _metric(kind)
+    systems = [_system(kind, str(name), rows) for name, rows in table.groupby("system", sort=False)]
+    weak = [system for system in systems if system.role == "weak"]
+    ceiling = next((system for system in systems if system.role == "ceiling"), None)
+    best = max(weak, key=lambda system: system.mean) if weak else None
+    floor = float(np.mean([system.mean for system in weak])) if weak else float("nan")
+    rows: list[dict[str, Any]] = []
+    for system in systems:
+        score = bootstrap(
+            metric, system.items.to_numpy(), n_resamples=n_resamples, confidence=confidence
+        )
+        row = {
+            "system": system.name,
+            "role": system.role,
+            "strategy": system.strategy,
+            "seeds": len(system.scores),
+            "items": len(system.items),
+            "score_mean": system.mean,
+            "score_std": _std(list(system.scores.values())),
+            "score_low": score.low,
+            "score_high": score.high,
+            "pgr_note": "",
+            "best_weak": best.name if best else "",
+            "malformed": system.malformed,
+            "answers": system.answers,
+        }
+        if system.role == "student":
+            row |= _pgr_over_seeds(system, weak, ceiling)
+        if system.role != "weak" and best is not None:
+            row["gap"] = system.mean - floor
+            row |= _difference(metric, system, best, n_resamples, confidence)
+        rows.append(row)
+    return rows
+
+
+def _metric(kind: str) -> Metric:
+    return _share_right if kind == "classification" else _slu_f1
+
+
+def _share_right(means: Floats) -> Floats:
+    return means[:, 0] / means[:, -1]
+
+
+def _slu_f1(means: Floats) -> Floats:
+    """SLU-F1 of mean rows of the six counts and a column that is not used, (r, 7) -> (r,)."""
+    return f1_of(means[:, :6])
+
+
+def _system(kind: str, name: str, rows: pd.DataFrame) -> _System:
+    columns = COUNTS_OF_KIND[kind]
+    counts = rows[["seed", "item", *columns]].assign(answers=1.0)
+    metric = _metric(kind)
+    scores = {
+        int(seed): float(metric(part[[*columns, "answers"]].to_numpy(np.float64).mean(0)[None])[0])
+        for seed in sorted(counts["seed"].unique())
+        for part in [counts[counts["seed"] == seed]]
+    }
+    return _System(
+        name=name,
+        role=str(rows["role"].iloc[0]),
+        strategy=str(rows["strategy"].iloc[0]),
+        scores=scores,
+        items=counts.drop(columns="seed").groupby("item", sort=True).sum().astype(np.float64),
+        malformed=int(rows["malformed"].astype(bool).sum()),
+        answers=len(rows),
+    )
+
+
+def _std(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _pgr_over_seeds(
+    student: _System, weak: list[_System], ceiling: _System | None
+) -> dict[str, Any]:
+    if ceiling is None or not weak:
+        lacking = "no ceiling" if ceiling is None else "no weak model"
+        return {"pgr_note": f"the results have {lacking}"}
+    values: list[float] = []
+    reasons: dict[str, list[int]] = {}
+    for seed, score in student.scores.items():
+        result = pgr({model.name: model.at(seed) for model in weak}, ceiling.at(seed), score)
+        if result.value is None:
+            reasons.setdefault(result.reason, []).append(seed)
+        else:
+            values.append(result.value)
+    if reasons:
+        notes = [
+            f"{reason} (seed {', '.join(str(seed) for seed in seeds)})"
+            for reason, seeds in reasons.items()
+        ]
+        return {"pgr_note": "; ".join(notes)}
+    return {"pgr_mean": float(np.mean(values)), "pgr_std": _std(values)}
+
+
+def _difference(
+    metric: Metric, system: _System, best: _System, n_resamples: int, confidence: float
+) -> dict[str, float]:
+    shared = system.items.index.intersection(best.items.index)
+    if shared.empty:
+        raise ValueError(f"systems {system.name!r} and {best.name!r} have no test item in common")
+    interval = paired_bootstrap(
+        metric,
+        system.items.loc[shared].to_numpy(),
+        best.items.loc[shared].to_numpy(),
+        n_resamples=n_resamples,
+        confidence=confidence,
+    )
+    return {"diff": interval.difference, "diff_low": interval.low, "diff_high": interval.high}

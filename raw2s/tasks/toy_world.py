@@ -1,0 +1,165 @@
+"""A made-up language whose topics and slot types show only in how its words keep company.
+
+A sentence is about one hidden topic and mentions one or two things, each of a hidden slot type:
+
+    content content (before thing after) content content (before thing after) content
+
+Content words come from the sentence's topic, or now and then from any. What a thing is called says
+nothing about its type; but in unlabelled text the words right before and after it are, now and
+then, ones that only its type has. In the rows of a task they never are. So nothing but reading
+much unlabelled text teaches the classes, and a model that has read more labels better: the weak
+models have read little, each another part, and therefore err differently.
+
+Some documents repeat, after their sentence, its things in the shape of an answer with the word
+before each in place of its type. That teaches copying, which small models do not find on their own
+in so little text.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from typing import Any
+
+from raw2s.errors import ConfigError
+
+VERSION = 1
+SLOT_TYPES = ("name", "place", "time", "dish")
+CONSONANTS = "bcdfghjklmnprstvz"
+VOWELS = "aeiou"
+PROMPT = " >"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the world is like; each a task option of the same name."""
+
+    world_seed: int = 0
+    """Which words mean what."""
+    topics: int = 6
+    """Hidden topics; the first half of them is class 0 of the topic task, the rest class 1."""
+    topic_words: int = 120
+    """Content words of a topic."""
+    content: int = 5
+    """Content words of a sentence in a task's rows."""
+    document_content: int = 10
+    """Content words of an unlabelled sentence: longer company shows the topics sooner."""
+    on_topic: float = 0.75
+    """Chance that a content word is from the sentence's topic; else it is from any topic."""
+    slot_words: int = 40
+    """Things of a slot type."""
+    slots: int = 2
+    """Most things in a sentence; there is at least one."""
+    cue: float = 0.5
+    """Chance, in unlabelled text, that the word before (likewise after) a thing is its type's."""
+    copy: float = 0.5
+    """Share of unlabelled documents that repeat their things after the sentence."""
+    documents: int = 24000
+    """Unlabelled documents."""
+
+    def __post_init__(self) -> None:
+        chances = ("on_topic", "cue", "copy")
+        for name in DEFAULTS:
+            if name in ("world_seed", *chances):
+                continue
+            if (count := getattr(self, name)) < 1:
+                raise ConfigError(f"toy world: {name} must be at least 1, it is {count}")
+        for name in chances:
+            if not 0 <= (chance := getattr(self, name)) <= 1:
+                raise ConfigError(f"toy world: {name} must be in [0, 1], it is {chance}")
+        if self.topics % 2:
+            raise ConfigError(f"toy world: topics must be even, it is {self.topics}")
+        needed = self.topics * self.topic_words + len(SLOT_TYPES) * self.slot_words
+        most = (len(CONSONANTS) * len(VOWELS)) ** 2 - len(SLOT_TYPES)
+        if needed > most:
+            raise ConfigError(f"toy world: {needed} words asked for, {most} there are")
+
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Options)}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with what is hidden in it."""
+
+    text: str
+    topic: int
+    things: list[tuple[str, str, str]]
+    """(type, thing, the word before it), in order."""
+
+
+class World:
+    """The vocabulary of one world, and sentences from it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        rng = random.Random(f"toy world {options.world_seed}")
+        syllables = [c + v for c in CONSONANTS for v in VOWELS]
+        words = [a + b for a in syllables for b in syllables if a + b not in SLOT_TYPES]
+        rng.shuffle(words)
+        taken = iter(words)
+        self.topic_words = [
+            [next(taken) for _ in range(options.topic_words)] for _ in range(options.topics)
+        ]
+        self.things = {
+            kind: [next(taken) for _ in range(options.slot_words)] for kind in SLOT_TYPES
+        }
+        rng.shuffle(syllables)
+        marks = iter(syllables)
+        self.plain_before = [next(marks), next(marks)]
+        self.plain_after = [next(marks), next(marks)]
+        self.before = {kind: next(marks) for kind in SLOT_TYPES}
+        self.after = {kind: next(marks) for kind in SLOT_TYPES}
+
+    def sentence(self, rng: random.Random, content: int, cue: float) -> Sentence:
+        """A sentence of so many content words; `cue`: chance that a word beside a thing tells."""
+        o = self.options
+        topic = rng.randrange(o.topics)
+        parts = []
+        for _ in range(content):
+            source = topic if rng.random() < o.on_topic else rng.randrange(o.topics)
+            parts.append(rng.choice(self.topic_words[source]))
+        count = rng.randint(1, o.slots)
+        # From the right, so that earlier places stay what they are.
+        places = sorted((rng.randint(0, content) for _ in range(count)), reverse=True)
+        things: list[tuple[str, str, str]] = []
+        for place in places:
+            kind = rng.choice(SLOT_TYPES)
+            thing = rng.choice(self.things[kind])
+            before = self.before[kind] if rng.random() < cue else rng.choice(self.plain_before)
+            after = self.after[kind] if rng.random() < cue else rng.choice(self.plain_after)
+            parts[place:place] = [before, thing, after]
+            things.insert(0, (kind, thing, before))
+        return Sentence(" ".join(parts), topic, things)
+
+    def sentences(self, count: int, seed: str) -> list[Sentence]:
+        """Distinct sentences as the tasks ask about: no word beside a thing tells its type."""
+        rng = random.Random(f"toy rows {self.options.world_seed} {seed}")
+        found: dict[str, Sentence] = {}
+        for _ in range(20 * count):
+            if len(found) == count:
+                break
+            sentence = self.sentence(rng, self.options.content, cue=0.0)
+            found.setdefault(sentence.text, sentence)
+        if len(found) < count:
+            raise ConfigError(
+                f"toy world: {count} distinct sentences asked for, {len(found)} found; "
+                "give it more words"
+            )
+        return list(found.values())
+
+    def documents(self) -> list[str]:
+        """Unlabelled text; a random `copy` share of it repeats its things after the sentence."""
+        o = self.options
+        rng = random.Random(f"toy corpus {o.world_seed}")
+        texts = []
+        for _ in range(o.documents):
+            sentence = self.sentence(rng, o.document_content, o.cue)
+            copied = rng.random() < o.copy
+            texts.append(sentence.text + (PROMPT + " " + repeated(sentence) if copied else ""))
+        return texts
+
+
+def repeated(sentence: Sentence) -> str:
+    """A sentence's things in the shape of an answer, each named by the word before it."""
+    return " ; ".join(f"{before}: {thing}" for _, thing, before in sentence.things)

@@ -1,0 +1,185 @@
+"""The whole pipeline on the tiny configuration: run, run again, change, kill and resume, submit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raw2s import config
+from raw2s.pipeline import recipe
+from raw2s.store import Store
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "configs" / "tiny.yaml"
+RAW2S = [sys.executable, "-m", "raw2s.cli"]
+
+
+def command(storage: Path, *more: str) -> list[str]:
+    return [*RAW2S, "run", str(TINY), "--set", f"storage={storage}", *more]
+
+
+def finished(words: list[str], **options: Any) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def results(storage: Path) -> pd.DataFrame:
+    return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
+
+
+def manifests(storage: Path) -> dict[str, int]:
+    return {
+        str(path.parent.relative_to(storage)): path.stat().st_mtime_ns
+        for path in storage.glob("artefacts/*/*/manifest.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of one undisturbed run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished(command(folder))
+    return folder
+
+
+def test_a_run_leaves_everything_that_a_reader_wants(storage: Path) -> None:
+    run = config.load(TINY, overrides={"storage": str(storage)})
+    table = results(storage)
+    expected = {
+        "topics": {"gpt2", "bloom", "llama", "Ceiling"},
+        "slots": {"gpt2", "bloom", "llama", "Ceiling", "Bayesian Multi-Weak + aux + cDPO"},
+    }
+    for name, experiment in run.experiments.items():
+        systems = expected[name] | {strategy.name for strategy in experiment.strategies}
+        rows = table[table["experiment"] == name]
+        assert set(rows["system"]) == systems
+        assert (rows.groupby("system").size() == experiment.task.test_rows).all()
+    folder = storage / "runs" / "tiny"
+    page = (folder / "report.html").read_text()
+    assert "Bayesian Multi-Weak + aux + cDPO" in page and "http://" not in page.replace(
+        "http://www.w3.org", ""
+    )
+    assert len(pd.read_csv(folder / "results.csv")) == 4 + 4 + 5 + 3
+    assert config.load(folder / "config.yaml") == run
+    assert json.loads((folder / "environment.json").read_text())["packages"]["ray"]
+
+
+def test_weak_models_label_at_the_same_time_each_in_an_actor_of_its_own(storage: Path) -> None:
+    details = json.loads((storage / "runs" / "tiny" / "details.json").read_text())
+    actors = details["actors"]
+    assert len({actor["actor"] for actor in actors}) == 6
+    assert {(actor["experiment"], actor["model"]) for actor in actors} == {
+        (task, model) for task in ("topics", "slots") for model in ("gpt2", "bloom", "llama")
+    }
+    # All six pools live within one stage; at least two are seen to work at one time.
+    spans = sorted((actor["start"], actor["end"]) for actor in actors)
+    assert any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False))
+
+
+def test_trained_models_are_ordinary_folders(storage: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run = config.load(TINY, overrides={"storage": str(storage)})
+    store = Store(storage)
+    for job in recipe(run).jobs("cdpo"):
+        folder = store.path(job)
+        assert (folder / "model.safetensors").is_file()
+        assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
+        assert AutoTokenizer.from_pretrained(folder)("blub")["input_ids"]
+        assert list((folder / "tensorboard").rglob("events*"))
+
+
+def test_a_second_run_does_nothing_and_takes_seconds(storage: Path) -> None:
+    before, started = manifests(storage), time.monotonic()
+    printed = finished(command(storage))
+    assert time.monotonic() - started < 20
+    assert "every stage is done already" in printed
+    assert manifests(storage) == before
+
+
+def test_another_gamma_retrains_students_only() -> None:
+    def jobs(gamma: float) -> dict[str, set[str]]:
+        overrides = {
+            f"experiments.{name}.strategies.{i}.auxiliary.gamma_max": gamma
+            for name in ("topics", "slots")
+            for i in (1, 2)
+        }
+        plan = recipe(config.load(TINY, overrides=overrides))
+        return {stage: set(found) for stage, found in plan.stages.items()}
+
+    one, other = jobs(0.5), jobs(0.25)
+    changed = {stage for stage in one if one[stage] != other[stage]}
+    assert changed == {"student", "answer", "results"}
+    assert len(one["student"] - other["student"]) == 4
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(
+    storage: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("artefacts/student/*/manifest.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = manifests(tmp_path)
+    finished(command(tmp_path))
+    after = manifests(tmp_path)
+    assert {path: after[path] for path in kept} == kept
+    assert len(after) > len(kept)
+    pd.testing.assert_frame_equal(results(tmp_path), results(storage))
+
+
+def test_a_job_submitted_to_a_cluster_with_tokens(storage: Path, tmp_path: Path) -> None:
+    """A head node with token authentication; without the token it refuses."""
+    ray = str(Path(sys.executable).parent / "ray")
+    environment = os.environ | {
+        "HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "t"),
+    }  # fmt: skip
+    environment.pop("RAY_ADDRESS", None)
+    (tmp_path / "t").write_text("0123456789abcdef0123456789abcdef")
+    start = [
+        ray, "start", "--head", "--port=6399", "--dashboard-port=8299", "--num-cpus=2",
+        "--object-store-memory=134217728", "--temp-dir", str(tmp_path / "ray"), "--block",
+    ]  # fmt: skip
+    address = "http://127.0.0.1:8299"
+    submit = [ray, "job", "submit", "--address", address]
+    entry = [
+        "--", sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), str(TINY),
+        "--set", f"storage={storage}", "--set", "experiments.topics.strategies.1.auxiliary=null",
+    ]  # fmt: skip
+    head = subprocess.Popen(
+        start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(
+            [ray, "job", "list", "--address", address], env=environment, capture_output=True
+        ).returncode:
+            assert time.monotonic() < deadline, "the head node does not answer"
+            time.sleep(1)
+        refused = subprocess.run(
+            [*submit, *entry], capture_output=True, text=True, timeout=60,
+            env=environment | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")},
+        )  # fmt: skip
+        assert refused.returncode != 0
+        printed = finished([*submit, *entry], env=environment)
+        assert "succeeded" in printed and "Naive Multi-Weak" in printed
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(timeout=30)

@@ -1,0 +1,227 @@
+"""Two workers with DeepSpeed train to what one process without it trains to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raw2s.config import Training
+
+TEXTS = [f"the {a} {b} of {c} is {d}" for a in "abcd" for b in "efgh" for c in "ijkl" for d in "mn"]
+ROWS = 16
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from raw2s.models.scratch import new_model, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = train_tokenizer("byte_bpe", TEXTS, 300)
+    model = new_model(
+        "llama", tokenizer, hidden_size=32, layers=2, heads=2, context=64, seed=1
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
+    """One training of each kind, whichever process it is called in."""
+    from raw2s.config import Auxiliary
+    from raw2s.models.encoding import encode_completion, encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
+    from raw2s.trainers.cdpo import Pair, train_cdpo
+    from raw2s.trainers.sft import Loss, fine_tune
+
+    tokenizer = load_tokenizer(base)
+    prompts = [encode_prompt(tokenizer, text) for text in TEXTS[:ROWS]]
+    answers = [encode_completion(tokenizer, f"{i % 5} or {i % 3}")[0] for i in range(ROWS)]
+    folders: dict[str, Any] = {
+        "out": Path(out) / "model",
+        "work": Path(out) / "work",
+        "progress": lambda done, total: None,
+    }
+    if kind == "cdpo":
+        pairs = [
+            Pair(
+                prompt_ids=prompt, chosen_ids=answers[i], rejected_ids=answers[i - 1],
+                ref_chosen_logps=-20.0, ref_rejected_logps=-21.0,
+            )
+            for i, prompt in enumerate(prompts)
+        ]  # fmt: skip
+        return train_cdpo(
+            {"path": base}, pairs, beta=0.5, epsilon=0.1, training=training, **folders
+        )
+    items: Any = [
+        ClassificationItem(prompt, [[0.2, 0.8], [0.9, 0.1]], [0.25, 0.75]) for prompt in prompts
+    ]
+    if kind == "generation":
+        items = [
+            GenerationItem(
+                [
+                    TargetSequence(prompt + answers[i], len(prompt), 0.5),
+                    TargetSequence(
+                        prompt + answers[i - 1], len(prompt), 0.5,
+                        units=[0] * (len(answers[i - 1]) - 1) + [1], unit_logprobs=[-1.5, -0.1],
+                    ),
+                ]
+            )
+            for i, prompt in enumerate(prompts)
+        ]  # fmt: skip
+    return fine_tune(
+        {"path": base},
+        items,
+        labels=2 if kind == "classification" else None,
+        loss=Loss("evidential", Auxiliary(), target="full"),
+        training=training,
+        learning_rate=training.learning_rate,
+        **folders,
+    )
+
+
+CASES = [
+    (kind, zero) for kind in ("classification", "generation", "cdpo") for zero in (None, 0, 2, 3)
+]
+
+
+def settings(zero: Any, workers: int) -> Training:
+    return Training(
+        epochs=2, batch_size=8, learning_rate=1e-3, schedule="constant",
+        zero_stage=zero, workers=workers,
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def test_two_workers_with_each_zero_stage_equal_one_process(
+    base: Path, tmp_path: Path, ray_session: None
+) -> None:
+    """All of them in one Ray Train run, so that a process that trains again is tried too."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def loop(config: dict[str, Any]) -> None:
+        from raw2s.trainers.process import quiet
+
+        quiet()
+        torch.set_num_threads(1)
+        for kind, zero in CASES:
+            train(kind, config["base"], f"{config['out']}/{kind}-{zero}", settings(zero, 2))
+
+    TorchTrainer(
+        loop,
+        train_loop_config={"base": str(base), "out": str(tmp_path)},
+        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
+        run_config=RunConfig(name="zero", storage_path=str(tmp_path / "ray")),
+    ).fit()
+    start = weights_of_base(base)
+    for kind in ("classification", "generation", "cdpo"):
+        notes = train(kind, str(base), str(tmp_path / f"{kind}-one"), settings(None, 1))
+        one = weights(tmp_path / f"{kind}-one")
+        assert notes["steps"] == 4
+        moved = max(float((one[k] - start[k]).abs().max()) for k in one if k in start)
+        assert moved > 1e-3
+        for zero in (None, 0, 2, 3):
+            two = weights(tmp_path / f"{kind}-{zero}")
+            assert two.keys() == one.keys()
+            for name, tensor in one.items():
+                torch.testing.assert_close(
+                    two[name], tensor, atol=2e-5, rtol=1e-3, msg=f"{kind}, ZeRO {zero}: {name}"
+                )
+
+
+def weights_of_base(base: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(base / "model.safetensors")
+
+
+def test_a_training_that_was_cut_short_ends_as_one_that_was_not(base: Path, tmp_path: Path) -> None:
+    from transformers import TrainerCallback, TrainerControl
+
+    whole = settings(None, 1).model_copy(update={"checkpoint_steps": 1})
+    train("generation", str(base), str(tmp_path / "whole"), whole)
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        if done == 3:
+            raise Killed
+
+    import raw2s.trainers.sft as sft
+
+    original = sft.progress_callback
+    assert TrainerCallback is not None and TrainerControl is not None
+    sft.progress_callback = lambda progress: original(kill)
+    try:
+        with pytest.raises(Killed):
+            train("generation", str(base), str(tmp_path / "cut"), whole)
+    finally:
+        sft.progress_callback = original
+    assert list((tmp_path / "cut" / "work").glob("checkpoint-*"))
+    notes = train("generation", str(base), str(tmp_path / "cut"), whole)
+    assert notes["steps"] == 4
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(weights(tmp_path / "cut")[name], tensor), name
+
+
+def test_trl_computes_the_conservative_loss_and_holds_one_model(base: Path, tmp_path: Path) -> None:
+    """The first loss that TRL's trainer logs, against the closed form, for several epsilons."""
+    import raw2s.trainers.cdpo as cdpo
+    from raw2s.method.preference import cdpo_loss
+    from raw2s.models.encoding import encode_completion, encode_prompt
+    from raw2s.models.inference import score
+    from raw2s.models.loading import load_causal_lm, load_tokenizer
+
+    tokenizer, model = load_tokenizer(str(base)), load_causal_lm(str(base), device="cpu")
+    prompts, chosen, rejected = TEXTS[:4], ["a", "a b", "c", "d e"], ["b", "c", "a b c", "a"]
+
+    def logps(texts: list[str]) -> torch.Tensor:
+        found = score(model.eval(), tokenizer, prompts, texts, batch_size=4)
+        return torch.tensor([sum(s.token_logprobs) + s.eos_logprob for s in found])
+
+    policy = logps(chosen), logps(rejected)
+    reference = (policy[0] - torch.tensor([0.5, -1.0, 2.0, 0.0]), policy[1] + 0.3)
+    held: list[Any] = []
+
+    class Watched(cdpo.ConservativeDpoTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            held.append(self.ref_model)
+
+    original, cdpo.ConservativeDpoTrainer = cdpo.ConservativeDpoTrainer, Watched  # type: ignore[misc]
+    try:
+        for epsilon in (0.0, 0.1, 0.3):
+            notes = cdpo.train_cdpo(
+                {"path": str(base)},
+                [
+                    cdpo.Pair(
+                        prompt_ids=encode_prompt(tokenizer, prompts[i]),
+                        chosen_ids=encode_completion(tokenizer, chosen[i])[0],
+                        rejected_ids=encode_completion(tokenizer, rejected[i])[0],
+                        ref_chosen_logps=float(reference[0][i]),
+                        ref_rejected_logps=float(reference[1][i]),
+                    )
+                    for i in range(4)
+                ],
+                beta=2.0,
+                epsilon=epsilon,
+                training=Training(epochs=1, batch_size=4, learning_rate=1e-6),
+                out=tmp_path / f"{epsilon}",
+                work=tmp_path / f"{epsilon}-work",
+                progress=lambda done, total: None,
+            )
+            expected = cdpo_loss(*policy, *reference, beta=2.0, epsilon=epsilon).mean()
+            assert notes["losses"][0] == pytest.approx(float(expected), abs=2e-4)
+    finally:
+        cdpo.ConservativeDpoTrainer = original  # type: ignore[misc]
+    assert held == [None, None, None]

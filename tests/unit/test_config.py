@@ -1,0 +1,107 @@
+"""A configuration that cannot work is one line that names the thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raw2s import config
+from raw2s.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "configs" / "tiny.yaml"
+
+
+def load(tmp_path: Path, **overrides: Any) -> config.Run:
+    return config.load(TINY, overrides={"storage": str(tmp_path), **overrides})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_is_valid_and_survives_its_resolved_copy(
+    path: Path, tmp_path: Path
+) -> None:
+    run = config.load(path)
+    assert Path(run.storage).is_absolute()
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(config.dump(run))
+    assert config.load(copy) == run
+
+
+def test_overrides_reach_into_lists_and_dictionaries(tmp_path: Path) -> None:
+    run = load(
+        tmp_path,
+        seeds=[1, 2],
+        **{"experiments.topics.strategies.1.auxiliary.gamma_max": "1e-1"},
+    )
+    assert run.seeds == [1, 2]
+    auxiliary = run.experiments["topics"].strategies[1].auxiliary
+    assert auxiliary is not None and auxiliary.gamma_max == 0.1
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"sedes": [1]}, "sedes: unknown key"),
+    ({"seeds": "many"}, "seeds: "),
+    ({"seeds": []}, "seeds: "),
+    ({"name": "../x"}, "name: "),
+    ({"experiments.topics.strong_training.epochs": "two"}, "strong_training.epochs: "),
+    ({"experiments.topics.strong_training.epoch": 2}, "strong_training.epoch: unknown key"),
+    ({"experiments.topics.task.name": "sqiq"}, "task.name: "),
+    ({"experiments.topics.strategies": [{"strategy": "single"}]}, "must name one weak model"),
+    (
+        {"experiments.topics.strategies": [{"strategy": "single", "weak": ["gpt3"]}]},
+        "no weak model is called 'gpt3'",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "flyingsquid", "weak": ["gpt2", "bloom"]}]},
+        "three voters or more, it has 2",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "weights": [0.5, 0.5]}]},
+        "2 weights for 3 weak models",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "weights": [1, -1, 1]}]},
+        "weights must be >= 0",
+    ),
+    ({"experiments.topics.strategies": [{"strategy": "joint"}]}, "for generation"),
+    ({"experiments.slots.strategies": [{"strategy": "flyingsquid"}]}, "not for generation"),
+    ({"experiments.topics.strategies": [{"strategy": "naive"}] * 2}, "distinct names"),
+    ({"experiments.topics.strong": {"name": "x"}}, "exactly one of path, scratch, precomputed"),
+    (
+        {"experiments.topics.strong_training": {"batch_size": 5, "workers": 2}},
+        "batch_size 5 is not a multiple of workers 2",
+    ),
+    ({"experiments.slots.labelling": {"beams": 2, "candidates": 3}}, "more than beams"),
+    ({"storage": "s3://bucket/x"}, "is not a folder"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_is_wrong_is_named_in_one_line(
+    overrides: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, **overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    for name, text in (("list.yaml", "- 1"), ("broken.yaml", "a: [1")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError):
+            config.load(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"no configuration file .*absent\.yaml"):
+        config.load(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="data folder"):
+        config.load(TINY, data=str(tmp_path / "absent"))
+
+
+def test_the_data_folder_reaches_every_task(tmp_path: Path) -> None:
+    run = config.load(TINY, data=str(tmp_path))
+    folders = {e.task.data.folder for e in run.experiments.values()}
+    assert folders == {str(tmp_path)}
+    assert yaml.safe_load(config.dump(run))["experiments"]["topics"]["task"]["data"]["folder"]
