@@ -99,14 +99,13 @@ def words(text: str, chunks: Sequence[Chunk]) -> list[Chunk]:
     pending: Chunk | None = None
     for chunk in chunks:
         pending = chunk if pending is None else _join(pending, chunk)
-        piece = data[pending.start : pending.end].decode()
-        # The chunk that follows shows its first character: boundaries lie between characters.
-        after = data[pending.end :][:4].decode(errors="ignore")[:1]
+        piece = data[pending.start : pending.end].decode(errors="replace")
+        after = data[pending.end : pending.end + 4].decode(errors="replace")[:1]
         if piece.strip() and (piece[-1].isspace() or after.isspace()):
             merged.append(pending)
             pending = None
     if pending is not None:
-        if merged and not data[pending.start : pending.end].decode().strip():
+        if merged and not data[pending.start : pending.end].decode(errors="replace").strip():
             merged[-1] = _join(merged[-1], pending)
         else:
             merged.append(pending)

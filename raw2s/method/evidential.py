@@ -210,7 +210,7 @@ class _Bregman(torch.autograd.Function):
         return torch.where(ratio.abs() < _SERIES_BELOW, series * ratio * ratio, plain)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return grad * x * torch.special.polygamma(1, x + ctx.base), None
@@ -226,7 +226,9 @@ def _series(base: float) -> tuple[float, ...]:
     # Coefficients of (x / base)^(m + 2): psi^(m+1)(c) / (m! (m + 2)), with Hurwitz's zeta.
     at = torch.tensor(base, dtype=torch.float64)
     return tuple(
-        (-1) ** m * (m + 1) / (m + 2)
+        (-1) ** m
+        * (m + 1)
+        / (m + 2)
         * torch.special.zeta(torch.tensor(m + 2.0, dtype=torch.float64), at).item()
         * base ** (m + 2)
         for m in range(_SERIES_TERMS)

@@ -6,8 +6,10 @@ for an abstention (`FlyingSquid`). `signed_votes` turns the first into the secon
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -94,9 +96,9 @@ class FlyingSquid:
             raise ValueError(
                 "votes are 0 and 1: FlyingSquid takes -1 and +1, 0 abstains; see signed_votes"
             )
-        model = _library().LabelModel(voters, triplet_seed=None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
+            # A triplet seed would reseed Python's global generator; the mean needs none.
+            model = _library().LabelModel(voters, triplet_seed=None)
             model.fit(array.astype(np.float64), class_balance=self.class_balance.copy())
         joint = np.empty((voters, 3, 2))
         for _, factor in model.clique_marginals:
@@ -142,13 +144,28 @@ def _check_votes(votes: ArrayLike, dimensions: int, allowed: Sequence[int]) -> V
 
 
 def _library() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pgmpy.models
+    import pgmpy.models
 
-        if not hasattr(pgmpy.models, "MarkovModel"):
-            # pgmpy 1 renames the class under which flyingsquid imports it.
-            pgmpy.models.MarkovModel = pgmpy.models.DiscreteMarkovNetwork
-        import flyingsquid.label_model
+    if not hasattr(pgmpy.models, "MarkovModel"):
+        # pgmpy 1 renames the class under which flyingsquid imports it.
+        pgmpy.models.MarkovModel = pgmpy.models.DiscreteMarkovNetwork
+    import flyingsquid.label_model
 
     return flyingsquid.label_model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # pgmpy logs one line for each clique of its junction tree about the renamed class.
+    logger = logging.getLogger("pgmpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.addFilter(_nothing)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False

@@ -97,10 +97,10 @@ def binary_kl(logits: Tensor, labels: Tensor, target_logprob: Tensor) -> Tensor:
 def full_target(
     logits: Tensor, labels: Tensor, target_logprob: Tensor, *, detach_tail: bool = True
 ) -> Tensor:
-    """The soft label of a target token (Sec. 4.1): (..., V), t at the label, (1 - t) q_j / (1 - q_s) off.
+    """The soft label of a target token (Sec. 4.1), t at the label and (1 - t) q_j / (1 - q_s) off.
 
-    logits (..., V), labels (...), target_logprob (...) <= 0; rows sum to 1. `detach_tail` stops
-    the gradient through q.
+    logits (..., V), labels (...), target_logprob (...) <= 0; result (..., V) whose rows sum to 1.
+    `detach_tail` stops the gradient through q.
     """
     z = at_least_float32(logits.detach() if detach_tail else logits)
     log_t = target_logprob.to(z.dtype).unsqueeze(-1)
@@ -226,7 +226,9 @@ def _token_loss(
         raise ValueError(f"target_kind must be one_hot, label_only or full, it is {target_kind!r}")
     t = torch.exp(log_t.to(at_least_float32(z).dtype))
     if loss == "evidential" and options.get("regulariser") == "mixed":
-        sparse = torch.zeros_like(z, dtype=t.dtype).scatter(-1, label.unsqueeze(-1), t.unsqueeze(-1))
+        sparse = torch.zeros_like(z, dtype=t.dtype).scatter(
+            -1, label.unsqueeze(-1), t.unsqueeze(-1)
+        )
         return _loss(z, sparse, loss, options)
     return t * _loss(z, label, loss, options)
 

@@ -42,7 +42,7 @@ def new_model(
     """A randomly initialised float32 causal language model for `tokenizer`, in evaluation mode.
 
     `architecture` is gpt2, opt, gpt_neox, bloom or llama. `context` is the longest sequence in
-    tokens; BLOOM has no positions that run out, there it is noted in the configuration only.
+    tokens; BLOOM has no positions that run out and ignores it.
     `intermediate_size` is the width of the feed-forward layer (default 4 x hidden_size; 8/3 of it
     for llama; BLOOM's is fixed at 4 x hidden_size). Embeddings are tied where the family ties them
     (gpt2, opt, bloom). The weights depend on `seed` alone; torch's global generator is left as it
@@ -146,7 +146,7 @@ def _bloom(
     **ids: Any,
 ) -> BloomConfig:  # fmt: skip
     return BloomConfig(
-        hidden_size=hidden, n_layer=layers, n_head=heads, seq_length=context,
+        hidden_size=hidden, n_layer=layers, n_head=heads,
         hidden_dropout=dropout, attention_dropout=dropout, **ids,
     )  # fmt: skip
 

@@ -28,7 +28,12 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """
     import ray
 
+    # Ray's own notes on each step; what goes wrong still comes as an exception.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from raw2s.store import Job
@@ -112,6 +112,8 @@ def ask(
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    # Ray Data sets its loggers up at import, which comes after the connection.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # A block is the unit of retry and of balance between actors: some batches of one request.
     size = batch_size * 4
     blocks = [
@@ -170,6 +172,8 @@ def _without_rows(request: Request) -> Request:
 
 def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
     mine = answered[answered["request"] == number]
+    # Plain Python values: what Ray Data gives has Arrow types that parquet files do not bring back.
+    mine = pd.DataFrame({column: mine[column].to_list() for column in mine})
     key = [column for column in ("id", "candidate") if column in mine]
     order = {item: place for place, item in enumerate(request.rows["id"])}
     missing = [item for item in order if item not in set(mine["id"])]
@@ -189,7 +193,4 @@ def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
         .drop(columns="_place")
         .reset_index(drop=True)
     )
-    for column in rows.columns:
-        if len(rows) and isinstance(rows[column].iloc[0], np.ndarray):
-            rows[column] = [value.tolist() for value in rows[column]]
     return Answer(rows, actors)

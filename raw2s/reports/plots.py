@@ -79,36 +79,28 @@ def agreement_heatmap(matrix: pd.DataFrame) -> str:
     """
     if matrix.empty or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix has shape {matrix.shape}, expected (N, N) with N > 0")
-    import matplotlib as mpl
+    from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     values = matrix.to_numpy(dtype=float)
     n = len(values)
-    off_diagonal = values[~np.eye(n, dtype=bool)]
-    lowest = float(off_diagonal.min()) if n > 1 else 0.0
-    colours = mpl.colormaps["Blues"]
     with figure_style():
         figure = Figure(figsize=(1.4 + 0.85 * n, 1.0 + 0.6 * n))
         axes = figure.add_subplot()
-        span = mpl.colors.Normalize(min(lowest, 0.999), 1.0)
-        axes.pcolormesh(values, cmap=colours, norm=span, edgecolors="none")
         for row in range(n):
             for column in range(n):
-                shade = colours(span(values[row, column]))
-                dark = 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2] < 0.55
-                axes.text(
-                    column + 0.5,
-                    row + 0.5,
-                    f"{values[row, column]:.2f}",
-                    ha="center",
-                    va="center",
-                    color="#ffffff" if dark else "#10151c",
-                )
+                value = float(values[row, column])
+                # See-through cells let the page's text colour be read on light and on dark.
+                shade = to_rgba(ROLE_COLOURS["student"], 0.65 * min(max(value, 0.0), 1.0) ** 2)
+                axes.add_patch(Rectangle((column, row), 1, 1, facecolor=shade, linewidth=0))
+                text = f"{value:.2f}"
+                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center")
+        axes.set(xlim=(0, n), ylim=(n, 0))
         names = [str(name) for name in matrix.index]
         centres = np.arange(n) + 0.5
         axes.set_xticks(centres, names, rotation=30, ha="right", parse_math=False)
         axes.set_yticks(centres, names, parse_math=False)
-        axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         return inline_svg(figure, "Agreement of the weak models with each other")

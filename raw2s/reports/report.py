@@ -94,8 +94,7 @@ def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
             if stage == "label":
                 experiment, model = job.title.split("/", 1)
                 actors += [
-                    {"experiment": experiment, "model": model} | actor
-                    for actor in notes["actors"]
+                    {"experiment": experiment, "model": model} | actor for actor in notes["actors"]
                 ]
             for name, found in notes.get("counts", {}).items():
                 kept = {what: count for what, count in found.items() if count}

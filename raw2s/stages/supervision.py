@@ -275,7 +275,7 @@ def bridge_sequence(
     from raw2s.models.encoding import encode_completion
 
     ids, spans = encode_completion(tokenizer, answer["text"])
-    ended = not math.isnan(answer["eos_logprob"])
+    ended = not pd.isna(answer["eos_logprob"])
     weak_spans = list(zip(map(int, answer["starts"]), map(int, answer["ends"]), strict=True))
     if not ended:
         ids = ids[:-1]

@@ -17,7 +17,6 @@ from raw2s.tasks.base import (
     rendered,
     shuffled,
     text_id,
-    without_texts,
 )
 from raw2s.tasks.binary import one_candidate
 
@@ -39,6 +38,27 @@ class CosmosQA(Task):
 
         Where all splits come from one file, `test_rows: null` takes what the others leave.
         """
+        drawn = self._drawn(seed)
+        return check_splits({name: rendered(rows, _row) for name, rows in drawn.items()})
+
+    def corpus(self) -> list[str]:
+        """Stories with their questions, without the stories of test and validation."""
+        drawn = self._drawn(self.settings.split_seed)
+        held_out = {
+            normalised(context)
+            for name in ("validation", "test")
+            for context in drawn[name]["context"]
+        }
+        pool = one_each(self._read("train" if self._has_training() else "validation"))
+        return shuffled(
+            [
+                f"{context} Q: {question}"
+                for context, question in zip(pool["context"], pool["question"], strict=True)
+                if normalised(context) not in held_out
+            ]
+        )
+
+    def _drawn(self, seed: int) -> dict[str, pd.DataFrame]:
         s = self.settings
         training = {"weak": s.weak_rows, "strong": s.strong_rows, "validation": s.validation_rows}
         test_rows = {"test": s.test_rows}
@@ -53,18 +73,7 @@ class CosmosQA(Task):
         else:
             sizes = training | test_rows
             drawn = draw_splits(held_out, sizes, seed, group="context", balance="label")
-        return check_splits({name: rendered(rows, _row) for name, rows in drawn.items()})
-
-    def corpus(self) -> list[str]:
-        """Stories with their questions, without those of test and validation."""
-        held_out = self.splits(self.settings.split_seed)
-        pool = one_each(self._read("train" if self._has_training() else "validation"))
-        texts = rendered(pool, _row)
-        rest = without_texts(texts, held_out["validation"], held_out["test"])
-        keys = set(rest["id"])
-        rest = pool[[identity in keys for identity in texts["id"]]]
-        pairs = zip(rest["context"], rest["question"], strict=True)
-        return shuffled([f"{context} Q: {question}" for context, question in pairs])
+        return drawn
 
     def digest(self) -> str:
         """Of the files, or of the hub's name and revision."""

@@ -42,13 +42,11 @@ def fresh_process(seed: int) -> Iterator[None]:
 
 def quiet() -> None:
     """Keep libraries' chatter out of a worker's log; errors still show."""
-    import datasets
     import transformers
 
-    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    os.environ.update(DEEPSPEED_LOG_LEVEL="error", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     for name in ("deepspeed", "DeepSpeed", "accelerate", "trl", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,7 +185,6 @@ def fine_tune(
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(str(out))
         return {
-            "loss": asdict(loss) | {"auxiliary": loss.auxiliary and loss.auxiliary.model_dump()},
             "steps": trainer.state.global_step,
             "best_validation_loss": trainer.state.best_metric,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],

@@ -1,0 +1,305 @@
+"""Summary, figures and page from small results tables worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from raw2s.evaluation.slu_f1 import from_counts
+from raw2s.reports.html import render_html, write_html
+from raw2s.reports.plots import agreement_heatmap, labelling_timeline, score_bars
+from raw2s.reports.table import summarise, terminal_table, write_csv
+
+
+def classified(
+    system: str, role: str, right: Sequence[int], seed: int = 0, experiment: str = "sciq"
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "experiment": experiment,
+            "kind": "classification",
+            "seed": seed,
+            "system": system,
+            "role": role,
+            "strategy": system.lower(),
+            "item": f"i{index}",
+            "prediction": "1",
+            "gold": "1",
+            "malformed": index == 0,
+            **dict.fromkeys(["c1", "c2", "c3", "c4", "c5"], np.nan),
+            "c0": float(value),
+        }
+        for index, value in enumerate(right)
+    ]
+
+
+def right(n: int, of: int = 10) -> list[int]:
+    return [1] * n + [0] * (of - n)
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """Floor 0.45, ceiling 0.9 and 0.8; a weak model that ran with seed 0 only."""
+    rows = classified("W1", "weak", right(4)) + classified("W2", "weak", right(5))
+    rows += classified("Top", "ceiling", right(9), 0) + classified("Top", "ceiling", right(8), 1)
+    rows += classified("S", "student", right(7), 0) + classified("S", "student", right(6), 1)
+    return pd.DataFrame(rows)
+
+
+def row_of(summary: pd.DataFrame, system: str) -> pd.Series:
+    return summary[summary["system"] == system].iloc[0]
+
+
+def test_scores_pgr_gap_and_difference_by_hand(results: pd.DataFrame) -> None:
+    summary = summarise(results)
+    assert list(summary["system"]) == ["W1", "W2", "Top", "S"]
+    student = row_of(summary, "S")
+    assert student["score_mean"] == pytest.approx(0.65)
+    assert student["score_std"] == pytest.approx(0.1 / np.sqrt(2))
+    per_seed = [(3 / 5 + 2 / 4) / 2, (2 / 4 + 1 / 3) / 2]
+    assert student["pgr_mean"] == pytest.approx(np.mean(per_seed))
+    assert student["pgr_std"] == pytest.approx(np.std(per_seed, ddof=1))
+    assert student["gap"] == pytest.approx(0.2)
+    assert student["best_weak"] == "W2"
+    assert student["diff"] == pytest.approx(0.15)
+    assert student["diff_low"] <= 0.15 <= student["diff_high"]
+    assert (student["seeds"], student["items"], student["answers"]) == (2, 10, 20)
+    assert student["malformed"] == 2
+    weak = row_of(summary, "W1")
+    assert np.isnan([weak["score_std"], weak["pgr_mean"], weak["gap"], weak["diff"]]).all()
+    assert np.isnan(row_of(summary, "Top")["pgr_mean"])
+
+
+def test_generation_scores_are_micro_f1_and_pooling_concatenates_seeds() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.random((2, 12, 6)) * rng.integers(1, 5, (2, 12, 1))
+    rows = []
+    for system, role, table in (("S", "student", counts), ("W", "weak", counts**2)):
+        for seed in range(2):
+            for row, values in zip(
+                classified(system, role, right(12, 12), seed), table[seed], strict=True
+            ):
+                named = {f"c{k}": value for k, value in enumerate(values)}
+                rows.append(row | named | {"kind": "generation"})
+    student = row_of(summarise(pd.DataFrame(rows)), "S")
+    assert student["score_mean"] == pytest.approx(np.mean([from_counts(c).f1 for c in counts]))
+    pooled = from_counts(counts.reshape(-1, 6)).f1 - from_counts(counts.reshape(-1, 6) ** 2).f1
+    assert student["diff"] == pytest.approx(pooled)
+    assert student["pgr_note"] == "the results have no ceiling"
+
+
+def test_repeated_seeds_add_no_certainty_about_items() -> None:
+    answers = np.random.default_rng(1).integers(0, 2, 80).tolist()
+    once = summarise(pd.DataFrame(classified("S", "student", answers)))
+    thrice = summarise(
+        pd.DataFrame([r for seed in range(3) for r in classified("S", "student", answers, seed)])
+    )
+    ends = ["score_low", "score_high"]
+    assert thrice.loc[0, ends].tolist() == pytest.approx(once.loc[0, ends].tolist())
+
+
+def test_an_undefined_pgr_is_never_a_number(results: pd.DataFrame, tmp_path: Path) -> None:
+    weak_ceiling = (results["system"] == "Top") & (results["seed"] == 1)
+    results.loc[weak_ceiling, "c0"] = right(5)
+    summary = summarise(results)
+    student = row_of(summary, "S")
+    assert np.isnan(student["pgr_mean"])
+    assert student["pgr_note"] == "the ceiling (0.5000) is not above W2 (0.5000) (seed 1)"
+    write_csv(summary, tmp_path / "new" / "summary.csv")
+    written = pd.read_csv(tmp_path / "new" / "summary.csv")
+    assert list(written["pgr_mean"].fillna("")) == ["", "", "", "undefined"]
+    assert np.isnan(summary["pgr_mean"]).all()
+    assert ">undefined<" in page(summary)
+    assert "undefined" in printed(summary)
+
+
+def test_csv_keeps_the_numbers(results: pd.DataFrame, tmp_path: Path) -> None:
+    summary = summarise(results)
+    write_csv(summary, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv", keep_default_na=True)
+    assert list(written.columns) == list(summary.columns)
+    numbers = summary.select_dtypes("number").columns
+    pd.testing.assert_frame_equal(written[numbers], summary[numbers])
+
+
+def printed(summary: pd.DataFrame) -> str:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(terminal_table(summary))
+    return console.export_text()
+
+
+def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.DataFrame) -> None:
+    results["system"] = results["system"].replace("S", "[red]S[/red]")
+    other = results.assign(experiment="slurp")
+    text = printed(summarise(pd.concat([results, other])))
+    assert "[red]S[/red]" in text
+    assert "0.650 ± 0.071" in text
+    assert "sciq" in text and "slurp" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.drop(columns="gold"), r"lacks the columns \['gold'\]"),
+        (lambda r: r.iloc[:0], "0 rows"),
+        (lambda r: r.assign(role="teacher"), "'teacher' in row 0"),
+        (lambda r: r.iloc[1:], "system 'W1', seed 0 lacks 1 of 10 items, first 'i0'"),
+        (lambda r: pd.concat([r, r.tail(1)]), "system 'S', seed 1 has item 'i9' twice"),
+        (lambda r: r.assign(c0=np.nan), r"item 'i0' has counts \[nan\]"),
+        (lambda r: r.assign(c0=0.5), "expected 0 or 1"),
+        (lambda r: r.assign(role=r["role"].replace("weak", "ceiling")), "3 ceilings"),
+    ],
+)
+def test_a_broken_results_table_is_refused(
+    results: pd.DataFrame, change: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        summarise(change(results))
+
+
+SPANS = [
+    {"experiment": "sciq", "model": "W1", "actor": "a0", "start": 100.0, "end": 104.0},
+    {"experiment": "sciq", "model": "W2", "actor": "a0", "start": 101.0, "end": 103.0},
+]
+
+
+def svg_texts(svg: str) -> list[str]:
+    root = ElementTree.fromstring(svg)
+    return [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_figures_are_well_formed_svg_with_text_as_text(results: pd.DataFrame) -> None:
+    results["system"] = results["system"].replace("S", "S <&> $x$")
+    bars = svg_texts(score_bars(summarise(results)))
+    assert {"W1", "W2", "Top", "S <&> $x$", "0.650", "floor 0.450", "ceiling 0.850"} <= set(bars)
+    matrix = pd.DataFrame([[1, 0.25], [0.25, 1]], index=["W1", "W2"], columns=["W1", "W2"])
+    heat = svg_texts(agreement_heatmap(matrix))
+    assert (heat.count("1.00"), heat.count("0.25"), heat.count("W1")) == (2, 2, 2)
+    assert {"W1 · a0", "W2 · a0", "0.0", "4.0"} <= set(svg_texts(labelling_timeline(SPANS)))
+
+
+def test_figures_have_the_pages_text_colour(results: pd.DataFrame) -> None:
+    svg = score_bars(summarise(results))
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+    assert "#000000" not in svg
+
+
+def test_figures_refuse_what_they_cannot_draw(results: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="2 experiments"):
+        score_bars(summarise(pd.concat([results, results.assign(experiment="b")])))
+    with pytest.raises(ValueError, match=r"shape \(1, 2\)"):
+        agreement_heatmap(pd.DataFrame([[1, 1]]))
+    with pytest.raises(ValueError, match=r"spans\[0\] runs from 2 to 1"):
+        labelling_timeline([{"model": "m", "actor": "a", "start": 2, "end": 1}])
+
+
+def test_a_timeline_of_many_batches_stays_small() -> None:
+    starts = np.arange(20_000) * 0.1
+    spans = [{"model": "m", "actor": "a", "start": s, "end": s + 0.09} for s in starts]
+    assert len(labelling_timeline(spans)) < 50_000
+
+
+def page(summary: pd.DataFrame, **changes: Any) -> str:
+    matrix = pd.DataFrame(np.eye(2), index=["W1", "W2"], columns=["W1", "W2"])
+    given: dict[str, Any] = {
+        "title": "A <i>title</i> $body",
+        "agreement": {"sciq": matrix},
+        "spans": SPANS,
+        "details": {
+            "counts": {"Rows": {"read <all>": 12345}},
+            "config": "a: 1\nb: <script>alert(1)</script>\n",
+            "versions": {"torch": "2.13"},
+            "git_commit": "0123abc",
+            "stages": {"labels": 4021.4},
+        },
+    }
+    return render_html(summary=summary, **(given | changes))
+
+
+class Reader(HTMLParser):
+    """Collects ids, addresses and the tags that are left open."""
+
+    VOID = ("meta", "br", "use", "path", "rect")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta",):
+            self.open.append(tag)
+        self._read(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._read(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _read(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href"):
+                self.addresses.append(value or "")
+
+
+def test_the_page_stands_alone_and_escapes_everything(results: pd.DataFrame) -> None:
+    results["system"] = results["system"].replace("S", "S <img src=x>")
+    text = page(summarise(results))
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    assert all(address.startswith("#") for address in reader.addresses)
+    assert {address[1:] for address in reader.addresses} <= set(reader.ids)
+    assert not {"img", "i", "link", "iframe"} & set(reader.tags)
+    assert reader.tags.count("script") == 1
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert "A &lt;i&gt;title&lt;/i&gt; $body" in text
+    assert "12,345" in text and "read &lt;all&gt;" in text
+    assert "1 h 07 min" in text and "0123abc" in text and "2.13" in text
+    assert reader.tags.count("figure") == 3
+
+
+def test_the_page_shows_the_numbers_of_the_summary(results: pd.DataFrame) -> None:
+    text = page(summarise(results))
+    assert "0.650 ± 0.071" in text
+    assert "0.483 ± 0.094" in text
+    assert "+0.200" in text
+    assert 'data-value="0.65"' in text
+
+
+def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: Path) -> None:
+    students = results[results["role"] == "student"]
+    write_html(
+        tmp_path / "deep" / "page.html",
+        title="t",
+        summary=summarise(students),
+        agreement={},
+        spans=[],
+        details={},
+    )
+    text = (tmp_path / "deep" / "page.html").read_text(encoding="utf-8")
+    assert text.count("<figure") == 1
+    assert "the results have no ceiling" in text
+
+
+def test_parts_of_an_unknown_experiment_are_refused(results: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="spans is of experiment 'other'"):
+        page(summarise(results), spans=[SPANS[0] | {"experiment": "other"}])
