@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raw2s.checks import check_experiment
 from raw2s.config import Experiment, Model, Run, Strategy, Training
 from raw2s.stages import data, labels, preference, results, supervision, training
 from raw2s.stages.results import System
@@ -74,6 +75,7 @@ def _cell(plan: Plan, name: str, e: Experiment, seed: int, weak_seed: int) -> li
     """One experiment at one seed; returns whose answers count, in the order of the table."""
     task = make(e.task)
     classes = len(task.labels) if task.kind == "classification" else None
+    check_experiment(name, e, classes)
     splits = plan.add(data.splits_job(name, e.task, weak_seed))
     models = [m for m in [*e.weak, e.strong] if m.precomputed is None]
 

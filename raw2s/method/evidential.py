@@ -217,7 +217,7 @@ class _Bregman(torch.autograd.Function):
 
 
 def _bregman(x: Tensor, base: float) -> Tensor:
-    result: Tensor = _Bregman.apply(x, base)  # type: ignore[no-untyped-call]
+    result: Tensor = _Bregman.apply(x, base)
     return result
 
 

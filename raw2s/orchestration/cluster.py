@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,20 +44,33 @@ def connected(cluster: Cluster) -> Iterator[None]:
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
     }
-    if address:
-        ray.init(address=address, **common)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=cluster.cpus,
-            object_store_memory=cluster.object_store_mb * 1024 * 1024,
-            include_dashboard=False,
-            **common,
-        )
+    if not address:
+        common |= {
+            "num_cpus": cluster.cpus,
+            "object_store_memory": cluster.object_store_mb * 1024 * 1024,
+            "include_dashboard": False,
+        }
+    with _without_stderr():
+        ray.init(address=address or "local", **common)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Ray's C++ half announces its log level on the terminal; nothing in Python can stop it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def resources() -> dict[str, float]:

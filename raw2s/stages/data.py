@@ -172,6 +172,8 @@ def source_spec(model: Model) -> dict[str, Any]:
     folder = Path(model.path)
     if not folder.is_dir():
         return {"source": source}
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise ConfigError(f"model {model.name}: folder {folder} holds no weights")
     source["path"] = str(folder.resolve())
     listing = {
         str(file.relative_to(folder)): [

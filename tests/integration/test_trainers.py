@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,12 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
     base: Path, tmp_path: Path, ray_session: None
 ) -> None:
     """All of them in one Ray Train run, so that a process that trains again is tried too."""
+    import ray.cloudpickle
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+
+    # Workers cannot import a test module.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
     def loop(config: dict[str, Any]) -> None:
         from raw2s.trainers.process import quiet

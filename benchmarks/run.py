@@ -1,0 +1,103 @@
+"""Three figures of the pipeline, each a ratio within this one run.
+
+    python benchmarks/run.py            (`make bench`)
+
+(a) labelling with N weak models at the same time, over the same one after another with every core;
+(b) a second run of a finished configuration, over the first;
+(c) the time in which no model computes, over the whole of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from raw2s import config
+from raw2s.config import Cluster
+from raw2s.orchestration.cluster import connected
+from raw2s.orchestration.inference import ask, ask_at_once
+from raw2s.orchestration.progress import Board
+from raw2s.pipeline import STAGES, recipe
+from raw2s.stages import labels
+from raw2s.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def timed_run(path: Path, storage: Path) -> float:
+    """Seconds of `raw2s run`, as a user waits for it."""
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "raw2s.cli", "run", str(path), "--set", f"storage={storage}"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+def computing(run: config.Run) -> float:
+    """Seconds in which at least one model computed: the union of all stages' spans."""
+    store, spans = Store(run.storage), []
+    plan = recipe(run)
+    for stage in STAGES:
+        for job in plan.jobs(stage):
+            spans += store.manifest(job)["notes"].get("compute", [])
+    total, reached = 0.0, 0.0
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
+    """Seconds of labelling split B of one experiment by all weak models at once, and one after
+    another with all CPUs each, and how many models; start-up of the actors included in both."""
+    import ray
+
+    store = Store(run.storage)
+    jobs = [job for job in recipe(run).jobs("label") if job.title.startswith(f"{name}/")]
+    cores = os.cpu_count() or 1
+    with connected(Cluster(object_store_mb=128)):
+        board = ray.remote(num_cpus=0)(Board).remote()
+        requests = [labels.request(job, store) for job in jobs]
+        ask(requests[:1], board, actors=1, cpus=1, gpus=0, batch_size=64)
+        started = time.monotonic()
+        ask_at_once(
+            requests,
+            board,
+            runtime=[
+                {"actors": 1, "cpus": min(1.0, cores / len(jobs)), "gpus": 0, "batch_size": 64}
+                for _ in jobs
+            ],
+        )
+        at_once = time.monotonic() - started
+        started = time.monotonic()
+        for request in requests:
+            ask([request], board, actors=1, cpus=cores, gpus=0, batch_size=64)
+        return at_once, time.monotonic() - started, len(jobs)
+
+
+def main() -> None:
+    """Run the demo's configuration twice in a fresh storage, then label again."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "configs" / "demo.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder)
+        first, second = timed_run(path, storage), timed_run(path, storage)
+        run = config.load(path, overrides={"storage": str(storage)})
+        busy = computing(run)
+        print(f"{path.name} on {os.cpu_count()} cores")
+        for name in run.experiments:
+            at_once, in_turn, models = labelling(run, name)
+            print(
+                f"(a) labelling {name}: {models} weak models at once {at_once:.1f} s, one after "
+                f"another {in_turn:.1f} s: {in_turn / at_once:.2f} times as fast"
+            )
+        print(f"(b) second run {second:.1f} s, first {first:.1f} s: {second / first:.3f}")
+        print(f"(c) no model computes {first - busy:.1f} s of {first:.1f} s: {1 - busy / first:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raw2s.method.ensemble import (
+    average,
+    check_weights,
+    dynamic,
+    dynamic_from_scores,
+    mean_probability,
+)
+
+
+def test_average_and_fixed() -> None:
+    assert average(4).tolist() == [0.25] * 4
+    assert check_weights([1, 3], 2).tolist() == [0.25, 0.75]
+    assert check_weights([5e-324, 0], 2).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, -0.5], "weight 1 is -0.5"),
+        ([1.0], "there are 2"),
+        ([0.0, 0.0], "all 0"),
+        ([1.0, float("nan")], "weight 1 is nan"),
+    ],
+)
+def test_weights_that_cannot_be(weights: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_weights(weights, 2)
+
+
+def test_dynamic_is_proportional_to_the_largest_probability() -> None:
+    # softmax(log max p) is max p over the sum of max p.
+    p = [[[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]]]
+    np.testing.assert_allclose(dynamic(p), [[0.45, 0.3, 0.25]])
+    scores = np.array([[-1000.0, -1001.0]])
+    np.testing.assert_allclose(
+        dynamic_from_scores(scores), [[1 / (1 + np.exp(-1)), 1 / (1 + np.e)]]
+    )
+    with pytest.raises(ValueError, match=r"\(0, 1\)"):
+        dynamic_from_scores([[0.0, -np.inf]])
+
+
+def test_mean_probability() -> None:
+    p = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.5, 0.5], [0.0, 1.0]]])
+    np.testing.assert_allclose(mean_probability(p, [3, 1]), [[0.775, 0.225], [0.375, 0.625]])
+    rows = mean_probability(p, [[1, 0], [0, 2]])
+    np.testing.assert_allclose(rows, [[0.9, 0.1], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"\(1, 0\)"):
+        mean_probability([[[1.0, 0.0]], [[0.7, 0.7]]], [1])
+    with pytest.raises(ValueError, match="row 1"):
+        mean_probability(p, [[1, 0], [0, 0]])

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raw2s.method.evidential import EvidentialOptions, evidential_loss
+from raw2s.method.losses import (
+    binary_kl,
+    classification_loss,
+    cross_entropy,
+    full_target,
+    gamma,
+    sequence_loss,
+)
+
+
+def logits(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def grad(value: Tensor, z: Tensor) -> Tensor:
+    return torch.autograd.grad(value, z, retain_graph=True)[0]
+
+
+def test_gamma_schedules() -> None:
+    assert gamma(0.25, 0.4) == pytest.approx(0.1)
+    assert [gamma(p, 0.4, "warmup", 0.2) for p in (0, 0.1, 0.2, 1)] == pytest.approx(
+        [0, 0.2, 0.4, 0.4]
+    )
+    assert [gamma(p, 0.4, "burns", 0.1) for p in (0, 0.1, 0.11, 1)] == pytest.approx(
+        [0, 0.04, 0.4, 0.4]
+    )
+    assert gamma(0.0, 0.4, "warmup", 0.0) == 0.4
+    with pytest.raises(ValueError, match=r"progress .* 1.5"):
+        gamma(1.5, 0.4)
+
+
+def test_cross_entropy_hard_and_soft() -> None:
+    z, p, y = logits(5, 4), torch.softmax(logits(5, 4, seed=1), -1), torch.tensor([0, 3, 1, 2, 2])
+    torch.testing.assert_close(cross_entropy(z, y), F.cross_entropy(z, y))
+    torch.testing.assert_close(cross_entropy(z, p), F.cross_entropy(z, p))
+    assert cross_entropy(z.bfloat16(), y).dtype == torch.float32
+
+
+@pytest.mark.parametrize("detach_tail", [True, False])
+def test_binary_kl_is_the_full_kl_in_value_and_gradient(detach_tail: bool) -> None:
+    z = logits(7, 9).requires_grad_()
+    s = torch.arange(7)
+    log_t = torch.tensor([-3.0, -0.5, -1e-3, -1.0, -0.1, -2.0, -8.0], dtype=torch.float64)
+    # The soft label by definition, not through the code under test.
+    q = torch.softmax(z.detach() if detach_tail else z, -1)
+    t = log_t.exp()
+    q_s = q[torch.arange(7), s]
+    p = q * ((1 - t) / (1 - q_s))[:, None]
+    p = p.scatter(-1, s[:, None], t[:, None])
+    kl = (p * (p.log() - F.log_softmax(z, -1))).sum()
+    ours = binary_kl(z, s, log_t).sum()
+    torch.testing.assert_close(ours, kl)
+    torch.testing.assert_close(grad(ours, z), grad(kl, z))
+    if detach_tail:
+        torch.testing.assert_close(grad(ours, z), grad(-(p * F.log_softmax(z, -1)).sum(), z))
+    torch.testing.assert_close(full_target(z, s, log_t, detach_tail=detach_tail), p)
+
+
+def test_binary_kl_at_the_edges() -> None:
+    z = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)  # 1 - q_s is 0 in float32
+    label = torch.tensor([0])
+    for t in (0.5, 0.9, 1.0, 0.0):
+        log_t = torch.tensor([math.log(t) if t else -math.inf])
+        value = binary_kl(z, label, log_t)
+        rest = 2 * math.exp(-40)
+        expected = (1 - t) * -math.log(rest) + sum(x * math.log(x) for x in (t, 1 - t) if x)
+        assert value.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert bool(torch.isfinite(grad(value.sum(), z)).all())
+    # t that float32 rounds to 1: KL is still right, and 0 where the student agrees.
+    near = torch.tensor([-1e-9])
+    agree = torch.tensor([[-math.log(math.expm1(1e-9)), 0.0]], dtype=torch.float64)
+    assert binary_kl(agree, label, near.double()).item() == pytest.approx(0, abs=1e-15)
+    off = binary_kl(torch.zeros(1, 2, dtype=torch.float64), label, near.double()).item()
+    assert off == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "evidential"])
+@pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
+@pytest.mark.parametrize("g", [0.0, 0.3])
+def test_classification_is_the_sum_over_weak_models(loss: str, regulariser: str, g: float) -> None:
+    z = logits(6, 4)
+    p = torch.softmax(logits(6, 3, 4, seed=1), -1)
+    weights = torch.softmax(logits(6, 3, seed=2), -1)
+    options: EvidentialOptions = {
+        "reg_coef": 0.2,
+        "regulariser": "mixed" if regulariser == "mixed" else "per_label",
+    }
+    total = 0.0
+    for b in range(6):
+        own = z[b].argmax()
+        for i in range(3):
+            if loss == "cross_entropy":
+                weak, aux = F.cross_entropy(z[b], p[b, i]), F.cross_entropy(z[b], own)
+            else:
+                weak = evidential_loss(z[b], p[b, i], **options)
+                aux = evidential_loss(z[b], own, **options)
+            total += weights[b, i].item() * ((1 - g) * weak + g * aux).item() / 6
+    got = classification_loss(
+        z,
+        p,
+        weights,
+        loss="evidential" if loss == "evidential" else "cross_entropy",
+        gamma=g,
+        evidential=options,
+    )
+    assert got.item() == pytest.approx(total, rel=1e-10)
+
+
+def test_classification_refuses() -> None:
+    z, p, w = torch.zeros(2, 3), torch.full((2, 2, 3), 1 / 3), torch.full((2, 2), 0.5)
+    classification_loss(z, p, w)
+    with pytest.raises(ValueError, match=r"sum of weights .* at \(1,\)"):
+        classification_loss(z, p, torch.tensor([[0.5, 0.5], [0.5, 0.9]]))
+    with pytest.raises(ValueError, match=r"sum of targets .* at \(0, 1\)"):
+        classification_loss(z, p * torch.tensor([1.0, 0.5])[None, :, None], w)
+    with pytest.raises(ValueError, match=r"targets must be \(B, N, K\)"):
+        classification_loss(z, p[:, 0], w)
+    with pytest.raises(ValueError, match=r"weights are \(2, 1\)"):
+        classification_loss(z, p, w[:, :1])
+    with pytest.raises(ValueError, match="gamma"):
+        classification_loss(z, p, w, gamma=1.5)
+
+
+def sequences() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    z = logits(3, 5, 7)
+    labels = torch.tensor([[-100, 2, 4, 6, -100], [1, 0, -100, -100, -100], [-100, 3, 3, 5, 2]])
+    log_t = -logits(3, 5, seed=3).abs()
+    return z, labels, log_t, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["one_hot", "label_only", "full"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "evidential"])
+@pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
+@pytest.mark.parametrize("g", [0.0, 0.2])
+def test_sequence_loss_token_by_token(kind: str, loss: str, regulariser: str, g: float) -> None:
+    z, labels, log_t, weight = sequences()
+    options: EvidentialOptions = {
+        "reg_coef": 1e-2,
+        "regulariser": "mixed" if regulariser == "mixed" else "per_label",
+        "validate": False,
+    }
+    total = 0.0
+    for s in range(3):
+        values = []
+        for j in range(5):
+            y = int(labels[s, j])
+            if y == -100:
+                continue
+            row, t = z[s, j], log_t[s, j].exp()
+            q = torch.softmax(row, -1)
+            p = q * (1 - t) / (1 - q[y]) if kind == "full" else torch.zeros_like(q)
+            p[y] = 1.0 if kind == "one_hot" else t
+            if loss == "evidential":
+                value = evidential_loss(row, p, **options)
+                aux = evidential_loss(row, row.argmax(), **options)
+            else:
+                value = -(p * q.log()).sum()
+                if kind == "full":
+                    value = value + (p * p.log()).sum()
+                aux = -q.log().max()
+            values.append((1 - g) * value + g * aux)
+        total += weight[s].item() * torch.stack(values).mean().item()
+    got = sequence_loss(
+        z,
+        labels,
+        log_t,
+        weight,
+        loss="evidential" if loss == "evidential" else "cross_entropy",
+        target_kind="full" if kind == "full" else "one_hot" if kind == "one_hot" else "label_only",
+        gamma=g,
+        evidential=options,
+    )
+    assert got.item() == pytest.approx(total, rel=1e-9)
+
+
+def test_detach_tail_changes_the_evidential_gradient_only() -> None:
+    z, labels, log_t, weight = sequences()
+    z.requires_grad_()
+    values, grads = [], []
+    for detach in (True, False):
+        value = sequence_loss(z, labels, log_t, weight, loss="evidential", detach_tail=detach)
+        values.append(value.item())
+        grads.append(grad(value, z))
+    assert values[0] == values[1]
+    assert not torch.allclose(grads[0], grads[1])
+    assert bool((grads[0][labels == -100] == 0).all())
+
+
+def test_ignored_positions_may_hold_anything() -> None:
+    z, labels, log_t, weight = sequences()
+    expected = sequence_loss(z, labels, log_t, weight).item()
+    ignored = labels == -100
+    z[ignored] = float("nan")
+    log_t[ignored] = float("nan")
+    assert sequence_loss(z, labels, log_t, weight).item() == expected
+
+
+def test_sequence_loss_refuses() -> None:
+    z, labels, log_t, weight = sequences()
+    empty = labels.clone()
+    empty[1] = -100
+    with pytest.raises(ValueError, match="sequence 1 are all ignored"):
+        sequence_loss(z, empty, log_t, weight)
+    with pytest.raises(ValueError, match="target_logprob must be <= 0"):
+        sequence_loss(z, labels, -log_t, weight)
+    outside = labels.clone()
+    outside[1, 0] = 7
+    with pytest.raises(ValueError, match=r"\[0, 7\)"):
+        sequence_loss(z, outside, log_t, weight)
+    with pytest.raises(ValueError, match=r"labels are \(3, 4\)"):
+        sequence_loss(z, labels[:, :4], log_t, weight)
