@@ -40,12 +40,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class WordTargets:
-    """For every strong token: the word it belongs to, and that word's log-probability."""
+    """The word each strong token belongs to, and the words' log-probabilities."""
 
     unit: NDArray[np.int64]
     """(T,) word ids 0, 1, ... in order; the end of sequence, where given, is a unit of its own."""
     unit_logprob: NDArray[np.float64]
-    """(T,) log P(W) of the token's word, repeated for every token of the word."""
+    """(U,) log P(W) of each word, by word id; `unit_logprob[unit]` is the one of each token."""
 
 
 def byte_spans(text: str, char_offsets: Sequence[Span]) -> list[Span]:
@@ -141,7 +141,7 @@ def word_targets(
         sums.append(weak_eos_logprob)
         lengths.append(1)
     unit = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    return WordTargets(unit, np.repeat(np.asarray(sums, dtype=np.float64), lengths))
+    return WordTargets(unit, np.asarray(sums, dtype=np.float64))
 
 
 def split_logprob(

@@ -19,6 +19,8 @@ from raw2s.method.ensemble import Array, check_weights, mean_probability
 
 Votes = NDArray[np.int64]
 
+_ROUNDING = 1e-12  # solving for a probability that is 0 leaves this much or less
+
 
 def signed_votes(votes: ArrayLike) -> Votes:
     """Votes in {-1 abstains, 0, 1} as {0 abstains, -1, +1}; the shape stays."""
@@ -119,7 +121,7 @@ class FlyingSquid:
         likelihood = self.joint / self.class_balance
         # An abstention says nothing about the class, and neither does a vote never seen.
         likelihood[:, 1] = 1.0
-        likelihood[likelihood.sum(-1) == 0] = 1.0
+        likelihood[likelihood.sum(-1) < _ROUNDING] = 1.0
         with np.errstate(divide="ignore"):
             log_likelihood = np.log(likelihood)
         log_posterior = log_likelihood[np.arange(voters), array + 1].sum(1)

@@ -102,8 +102,8 @@ def generate(
     Beam search (`beams` 1: greedy), or with `sample` independent draws. A draw depends on the
     model, the seed, the prompt's text and its number among the prompt's draws, and on nothing else:
     equal prompts get equal draws. `seed` None takes a fresh one. The model's stored generation
-    settings are not used. Raises ValueError for settings that do not fit each other, and for a prompt that
-    leaves less than `max_new_tokens` of the model's context.
+    settings are not used. Raises ValueError for settings that do not fit each other, and for a
+    prompt that leaves less than `max_new_tokens` of the model's context.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -34,7 +35,7 @@ class _Toy(Task):
         s = self.settings
         test_rows = s.test_rows or DEFAULT_TEST_ROWS
         sizes = (s.weak_rows, s.strong_rows, s.validation_rows, test_rows)
-        sentences = iter(self.world.sentences(sum(sizes), f"{s.name} {seed}"))
+        sentences = iter(self._sentences(sum(sizes), str(seed)))
         return check_splits(
             {
                 name: pd.DataFrame([self._row(next(sentences)) for _ in range(size)])
@@ -54,8 +55,13 @@ class _Toy(Task):
         """The world's: what one task's models have read serves the other's too."""
         return self.digest()
 
+    @abstractmethod
+    def _sentences(self, count: int, seed: str) -> list[Sentence]:
+        """Distinct sentences as the task asks about."""
+
+    @abstractmethod
     def _row(self, sentence: Sentence) -> dict[str, Any]:
-        raise NotImplementedError
+        """A sentence as a row."""
 
 
 class ToyTopics(_Toy):
@@ -63,6 +69,9 @@ class ToyTopics(_Toy):
 
     kind: ClassVar[Literal["classification", "generation"]] = "classification"
     labels = ("first half", "second half")
+
+    def _sentences(self, count: int, seed: str) -> list[Sentence]:
+        return self.world.topic_rows(count, seed)
 
     def _row(self, sentence: Sentence) -> dict[str, Any]:
         label = int(sentence.topic >= self._world_options.topics // 2)
@@ -88,6 +97,9 @@ class ToySlots(_Toy):
     def parse(self, answer: str) -> tuple[Slots, bool]:
         """The (type, thing) pairs of a plain answer; see `raw2s.tasks.answers.from_plain`."""
         return from_plain(answer)
+
+    def _sentences(self, count: int, seed: str) -> list[Sentence]:
+        return self.world.slot_rows(count, seed)
 
     def _row(self, sentence: Sentence) -> dict[str, Any]:
         slots = [(kind, thing) for kind, thing, _ in sentence.things]

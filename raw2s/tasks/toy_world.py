@@ -1,14 +1,14 @@
 """A made-up language whose topics and slot types show only in how its words keep company.
 
-A sentence is about one hidden topic and mentions one or two things, each of a hidden slot type:
+It has two kinds of sentence. One is about a hidden topic: content words, most of them the topic's.
+The other mentions one or two things, each of a hidden slot type, among content words:
 
-    content content (before thing after) content content (before thing after) content
+    content before thing after content
 
-Content words come from the sentence's topic, or now and then from any. What a thing is called says
-nothing about its type; but in unlabelled text the words right before and after it are, now and
-then, ones that only its type has. In the rows of a task they never are. So nothing but reading
-much unlabelled text teaches the classes, and a model that has read more labels better: the weak
-models have read little, each another part, and therefore err differently.
+What a thing is called says nothing about its type; but in unlabelled text the words right before
+and after it are, now and then, ones that only its type has. In the rows of a task they never are.
+So reading much unlabelled text is what teaches the classes, and a model that has read more labels
+better: the weak models have read little, each another part, and therefore err differently.
 
 Some documents repeat, after their sentence, its things in the shape of an answer with the word
 before each in place of its type. That teaches copying, which small models do not find on their own
@@ -18,12 +18,13 @@ in so little text.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from raw2s.errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 SLOT_TYPES = ("name", "place", "time", "dish")
 CONSONANTS = "bcdfghjklmnprstvz"
 VOWELS = "aeiou"
@@ -41,24 +42,28 @@ class Options:
     topic_words: int = 120
     """Content words of a topic."""
     content: int = 5
-    """Content words of a sentence in a task's rows."""
+    """Content words of a sentence about a topic in a task's rows."""
     document_content: int = 10
-    """Content words of an unlabelled sentence: longer company shows the topics sooner."""
+    """The same in unlabelled text: longer company shows the topics sooner."""
+    mention_content: int = 2
+    """Content words of a sentence that mentions things."""
     on_topic: float = 0.75
     """Chance that a content word is from the sentence's topic; else it is from any topic."""
-    slot_words: int = 40
+    slot_words: int = 20
     """Things of a slot type."""
     slots: int = 2
-    """Most things in a sentence; there is at least one."""
+    """Most things in a sentence that mentions things; there is at least one."""
+    mentions: float = 0.5
+    """Share of unlabelled documents that mention things; the others are about a topic."""
     cue: float = 0.5
     """Chance, in unlabelled text, that the word before (likewise after) a thing is its type's."""
     copy: float = 0.5
-    """Share of unlabelled documents that repeat their things after the sentence."""
+    """Share of the mentioning documents that repeat their things after the sentence."""
     documents: int = 24000
     """Unlabelled documents."""
 
     def __post_init__(self) -> None:
-        chances = ("on_topic", "cue", "copy")
+        chances = ("on_topic", "mentions", "cue", "copy")
         for name in DEFAULTS:
             if name in ("world_seed", *chances):
                 continue
@@ -111,17 +116,19 @@ class World:
         self.before = {kind: next(marks) for kind in SLOT_TYPES}
         self.after = {kind: next(marks) for kind in SLOT_TYPES}
 
-    def sentence(self, rng: random.Random, content: int, cue: float) -> Sentence:
-        """A sentence of so many content words; `cue`: chance that a word beside a thing tells."""
+    def about(self, rng: random.Random, content: int) -> Sentence:
+        """A sentence of so many content words about a topic."""
+        topic = rng.randrange(self.options.topics)
+        return Sentence(" ".join(self._content(rng, content, topic)), topic, [])
+
+    def mention(self, rng: random.Random, cue: float) -> Sentence:
+        """A sentence that mentions things; `cue`: chance that a word beside a thing tells."""
         o = self.options
         topic = rng.randrange(o.topics)
-        parts = []
-        for _ in range(content):
-            source = topic if rng.random() < o.on_topic else rng.randrange(o.topics)
-            parts.append(rng.choice(self.topic_words[source]))
+        parts = self._content(rng, o.mention_content, topic)
         count = rng.randint(1, o.slots)
         # From the right, so that earlier places stay what they are.
-        places = sorted((rng.randint(0, content) for _ in range(count)), reverse=True)
+        places = sorted((rng.randint(0, len(parts)) for _ in range(count)), reverse=True)
         things: list[tuple[str, str, str]] = []
         for place in places:
             kind = rng.choice(SLOT_TYPES)
@@ -132,32 +139,54 @@ class World:
             things.insert(0, (kind, thing, before))
         return Sentence(" ".join(parts), topic, things)
 
-    def sentences(self, count: int, seed: str) -> list[Sentence]:
-        """Distinct sentences as the tasks ask about: no word beside a thing tells its type."""
-        rng = random.Random(f"toy rows {self.options.world_seed} {seed}")
-        found: dict[str, Sentence] = {}
-        for _ in range(20 * count):
-            if len(found) == count:
-                break
-            sentence = self.sentence(rng, self.options.content, cue=0.0)
-            found.setdefault(sentence.text, sentence)
-        if len(found) < count:
-            raise ConfigError(
-                f"toy world: {count} distinct sentences asked for, {len(found)} found; "
-                "give it more words"
-            )
-        return list(found.values())
+    def topic_rows(self, count: int, seed: str) -> list[Sentence]:
+        """Distinct sentences about topics."""
+        rng = random.Random(f"toy topics {self.options.world_seed} {seed}")
+        return _distinct(count, lambda: self.about(rng, self.options.content))
+
+    def slot_rows(self, count: int, seed: str) -> list[Sentence]:
+        """Distinct sentences that mention things; no word beside a thing tells its type."""
+        rng = random.Random(f"toy slots {self.options.world_seed} {seed}")
+        return _distinct(count, lambda: self.mention(rng, cue=0.0))
 
     def documents(self) -> list[str]:
-        """Unlabelled text; a random `copy` share of it repeats its things after the sentence."""
+        """Unlabelled text of both kinds."""
         o = self.options
         rng = random.Random(f"toy corpus {o.world_seed}")
-        texts = []
-        for _ in range(o.documents):
-            sentence = self.sentence(rng, o.document_content, o.cue)
-            copied = rng.random() < o.copy
-            texts.append(sentence.text + (PROMPT + " " + repeated(sentence) if copied else ""))
-        return texts
+        return [
+            self._mentioning(rng)
+            if rng.random() < o.mentions
+            else self.about(rng, o.document_content).text
+            for _ in range(o.documents)
+        ]
+
+    def _mentioning(self, rng: random.Random) -> str:
+        sentence = self.mention(rng, self.options.cue)
+        copied = rng.random() < self.options.copy
+        return f"{sentence.text}{PROMPT} {repeated(sentence)}" if copied else sentence.text
+
+    def _content(self, rng: random.Random, count: int, topic: int) -> list[str]:
+        words = []
+        for _ in range(count):
+            on_topic = rng.random() < self.options.on_topic
+            source = topic if on_topic else rng.randrange(self.options.topics)
+            words.append(rng.choice(self.topic_words[source]))
+        return words
+
+
+def _distinct(count: int, draw: Callable[[], Sentence]) -> list[Sentence]:
+    found: dict[str, Sentence] = {}
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        sentence = draw()
+        found.setdefault(sentence.text, sentence)
+    if len(found) < count:
+        raise ConfigError(
+            f"toy world: {count} distinct sentences asked for, {len(found)} found; "
+            "give it more words"
+        )
+    return list(found.values())
 
 
 def repeated(sentence: Sentence) -> str:

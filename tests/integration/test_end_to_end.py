@@ -111,8 +111,7 @@ def test_another_gamma_retrains_students_only() -> None:
     def jobs(gamma: float) -> dict[str, set[str]]:
         overrides = {
             f"experiments.{name}.strategies.{i}.auxiliary.gamma_max": gamma
-            for name in ("topics", "slots")
-            for i in (1, 2)
+            for name, i in (("topics", 1), ("topics", 3), ("slots", 0), ("slots", 1))
         }
         plan = recipe(config.load(TINY, overrides=overrides))
         return {stage: set(found) for stage, found in plan.stages.items()}

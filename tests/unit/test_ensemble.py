@@ -16,6 +16,7 @@ def test_average_and_fixed() -> None:
     assert average(4).tolist() == [0.25] * 4
     assert check_weights([1, 3], 2).tolist() == [0.25, 0.75]
     assert check_weights([5e-324, 0], 2).tolist() == [1, 0]
+    assert check_weights([1e308, 1e308], 2).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,6 @@ TEXTS = make_texts()
 def test_tokenizer_round_trip_offsets_and_saving(kind: str, tmp_path: Path) -> None:
     tokenizer = train_tokenizer(kind, TEXTS, VOCABULARY)
     assert len(tokenizer) <= VOCABULARY
-    # Longer units than characters are learnt.
-    assert (max(map(len, tokenizer.get_vocab())) > 6) or kind == "character"
     specials = {tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}
     assert len(specials) == 3 and None not in specials
     tokenizer.save_pretrained(tmp_path)
@@ -50,6 +48,8 @@ def test_tokenizer_round_trip_offsets_and_saving(kind: str, tmp_path: Path) -> N
         ids = encoded["input_ids"]
         assert ids[0] == tokenizer.bos_token_id and ids[-1] != tokenizer.eos_token_id
         assert tokenizer.unk_token_id not in ids
+        # Longer units than characters are learnt.
+        assert len(ids) - 1 == len(text) if kind == "character" else len(ids) < 0.8 * len(text)
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
         offsets = encoded["offset_mapping"][1:]
         covered = {place for start, end in offsets for place in range(start, end)}

@@ -51,7 +51,7 @@ def test_both_tasks_share_one_world() -> None:
 
 
 def test_label_is_the_half_that_most_words_come_from() -> None:
-    options = {"on_topic": 1.0, "slots": 1}
+    options = {"on_topic": 1.0}
     frame = make(task("toy_topics", **options)).splits(0)["strong"]
     world = World(Options(**{**SMALL, **options}))  # type: ignore[arg-type]
     half = {w: int(t >= 3) for t, words in enumerate(world.topic_words) for w in words}
@@ -74,7 +74,7 @@ def test_targets_name_the_things_in_order() -> None:
 
 def test_rows_do_not_tell_types_but_unlabelled_text_does() -> None:
     world = World(Options(cue=1.0))
-    rows = world.sentences(300, "x")
+    rows = world.slot_rows(300, "x")
     neighbours = defaultdict(Counter)  # type: ignore[var-annotated]
     for sentence in rows:
         for kind, _, before in sentence.things:
@@ -82,7 +82,7 @@ def test_rows_do_not_tell_types_but_unlabelled_text_does() -> None:
     assert all(set(count) == set(world.plain_before) for count in neighbours.values())
     rng = random.Random(0)
     for _ in range(50):
-        for kind, _, before in world.sentence(rng, 5, 1.0).things:
+        for kind, _, before in world.mention(rng, 1.0).things:
             assert before == world.before[kind]
 
 
@@ -90,7 +90,7 @@ def test_corpus_never_holds_a_type_name_and_copies_what_is_there() -> None:
     documents = make(task("toy_slots", copy=0.5)).corpus()
     assert len(documents) == 400
     copying = [d for d in documents if ">" in d]
-    assert 140 < len(copying) < 260
+    assert 60 < len(copying) < 150
     for document in documents:
         assert not set(document.replace(":", " ").split()) & set(SLOT_TYPES)
     for document in copying:
@@ -119,6 +119,6 @@ def test_impossible_worlds(options: dict[str, object], message: str) -> None:
 
 
 def test_too_small_a_world_says_so() -> None:
-    tiny = {"topics": 2, "topic_words": 1, "content": 1, "slots": 1, "slot_words": 1}
+    tiny = {"topics": 2, "topic_words": 1, "mention_content": 1, "slots": 1, "slot_words": 1}
     with pytest.raises(ConfigError, match="distinct sentences asked for"):
         make(task("toy_slots", **tiny)).splits(0)
