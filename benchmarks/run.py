@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from raw2s import config
 from raw2s.config import Cluster
 from raw2s.orchestration.cluster import connected
-from raw2s.orchestration.inference import ask, ask_at_once
+from raw2s.orchestration.inference import Hosts, Request, ask_at_once
 from raw2s.orchestration.progress import Board
 from raw2s.pipeline import STAGES, recipe
 from raw2s.stages import labels
@@ -62,22 +63,27 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
     cores = os.cpu_count() or 1
     with connected(Cluster(object_store_mb=128)):
         board = ray.remote(num_cpus=0)(Board).remote()
+
+        def seconds(cpus: float, groups: list[list[Request]]) -> float:
+            hosts = Hosts(board)
+            started = time.monotonic()
+            for group in groups:
+                ask_at_once([_with_cpus(request, cpus) for request in group], hosts, board)
+                if len(groups) > 1:
+                    hosts.release()
+            took = time.monotonic() - started
+            hosts.release()
+            return took
+
         requests = [labels.request(job, store) for job in jobs]
-        ask(requests[:1], board, actors=1, cpus=1, gpus=0, batch_size=64)
-        started = time.monotonic()
-        ask_at_once(
-            requests,
-            board,
-            runtime=[
-                {"actors": 1, "cpus": min(1.0, cores / len(jobs)), "gpus": 0, "batch_size": 64}
-                for _ in jobs
-            ],
-        )
-        at_once = time.monotonic() - started
-        started = time.monotonic()
-        for request in requests:
-            ask([request], board, actors=1, cpus=cores, gpus=0, batch_size=64)
-        return at_once, time.monotonic() - started, len(jobs)
+        seconds(1, [requests[:1]])
+        at_once = seconds(min(1.0, cores / len(jobs)), [requests])
+        return at_once, seconds(cores, [[request] for request in requests]), len(jobs)
+
+
+def _with_cpus(request: Request, cpus: float) -> Request:
+    runtime = dict(request.job.runtime) | {"cpus": cpus, "actors": 1}
+    return replace(request, job=replace(request.job, runtime=runtime))
 
 
 def main() -> None:
@@ -96,7 +102,9 @@ def main() -> None:
                 f"another {in_turn:.1f} s: {in_turn / at_once:.2f} times as fast"
             )
         print(f"(b) second run {second:.1f} s, first {first:.1f} s: {second / first:.3f}")
-        print(f"(c) no model computes {first - busy:.1f} s of {first:.1f} s: {1 - busy / first:.2f}")
+        print(
+            f"(c) no model computes {first - busy:.1f} s of {first:.1f} s: {1 - busy / first:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The whole pipeline as a Ray job.
 
-    ray job submit --working-dir . -- python jobs/full_pipeline.py [CONFIG] [--data FOLDER] [--set KEY=VALUE]
+    ray job submit --working-dir . -- python jobs/full_pipeline.py [CONFIG] [options of `raw2s run`]
 
 Without a configuration it runs the demo. `raw2s run CONFIG` does the same from a shell.
 """

@@ -1,17 +1,25 @@
-"""Models hosted in Ray actor pools, driven by Ray Data: labelling, scoring, sampling, answering."""
+"""Models hosted in Ray actors, driven by Ray Data: labelling, scoring, sampling, answering.
+
+A pool of actors hosts one model and stays up from stage to stage, so that the weak models that
+labelled also judge; Ray Data streams blocks of rows to the pools, all of them at once.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from raw2s.store import Job
+
+# A block is the unit of retry and of balance between a pool's actors: some batches of rows.
+_BATCHES_A_BLOCK = 4
 
 
 @dataclass(frozen=True)
@@ -41,141 +49,167 @@ class Answer:
 class ModelHost:
     """The actor: holds one model at a time and answers blocks of rows for it."""
 
-    def __init__(self, requests: Sequence[Request], batch_size: int, board: Any) -> None:
+    def __init__(self, board: Any) -> None:
         import ray
 
         from raw2s.trainers.process import quiet
 
         quiet()
-        self._requests = requests
-        self._batch_size = batch_size
         self._board = board
         self._actor = ray.get_runtime_context().get_actor_id()
-        self._loaded: tuple[int, Any, Any] | None = None
+        self._held: tuple[dict[str, Any], int | None] | None = None
+        self._model: Any = None
+        self._tokenizer: Any = None
 
-    def __call__(self, block: pd.DataFrame) -> pd.DataFrame:
-        """Answer the rows of one request, named by the column `request`."""
+    def answer(self, request: Request, block: pd.DataFrame, batch_size: int) -> pd.DataFrame:
+        """Answer the block's rows; loads the request's model if it is not the one held."""
         import ray
 
         from raw2s.models import operations
 
         started = time.time()
-        number = int(block["request"].iloc[0])
-        request = self._requests[number]
-        model, tokenizer = self._model(number)
+        self._load(dict(request.source), request.labels)
         rows = operations.run(
-            model,
-            tokenizer,
+            self._model,
+            self._tokenizer,
             block,
             operation=request.operation,
             options=request.options,
-            batch_size=self._batch_size,
+            batch_size=batch_size,
         )
         ray.get(self._board.add.remote(request.job.fingerprint, len(block)))
-        rows["request"] = number
-        rows["actor"] = self._actor
-        rows["actor_start"] = started
-        rows["actor_end"] = time.time()
-        return rows
+        return rows.assign(actor=self._actor, actor_start=started, actor_end=time.time())
 
-    def _model(self, number: int) -> tuple[Any, Any]:
+    def _load(self, source: dict[str, Any], labels: int | None) -> None:
         from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
 
-        if self._loaded is None or self._loaded[0] != number:
-            self._loaded = None
-            request = self._requests[number]
-            tokenizer = load_tokenizer(**request.source)
-            model = (
-                load_causal_lm(**request.source)
-                if request.labels is None
-                else load_classifier(**request.source, num_labels=request.labels)
-            )
-            self._loaded = (number, model.eval(), tokenizer)
-        return self._loaded[1], self._loaded[2]
+        if self._held == (source, labels):
+            return
+        self._held = self._model = None
+        self._tokenizer = load_tokenizer(**source)
+        model = (
+            load_causal_lm(**source)
+            if labels is None
+            else load_classifier(**source, num_labels=labels)
+        )
+        self._model = model.eval()
+        self._held = (source, labels)
 
 
-def ask(
-    requests: Sequence[Request],
-    board: Any,
-    *,
-    actors: int,
-    cpus: float,
-    gpus: float,
-    batch_size: int,
-) -> list[Answer]:
+class Hosts:
+    """The pools that are up, by the model they host."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._pools: dict[str, tuple[list[Any], float, float]] = {}
+
+    def held(self, resource: str) -> float:
+        """CPUs or GPUs that the pools hold."""
+        return sum(
+            len(handles) * {"CPU": cpus, "GPU": gpus}[resource]
+            for handles, cpus, gpus in self._pools.values()
+        )
+
+    def pool(self, model: str, *, actors: int, cpus: float, gpus: float) -> list[Any]:
+        """The model's actors, started if they are not up."""
+        import ray
+
+        if model not in self._pools:
+            # An actor that dies comes back and its block is asked again.
+            host = ray.remote(max_restarts=-1, max_task_retries=-1)(ModelHost)
+            handles = [
+                host.options(num_cpus=cpus, num_gpus=gpus).remote(self._board)
+                for _ in range(actors)
+            ]
+            self._pools[model] = (handles, cpus, gpus)
+        return self._pools[model][0]
+
+    def idle(self, *, actors: int, cpus: float, gpus: float) -> list[Any]:
+        """Actors for models that take turns: those that are up with this share each, or new
+        ones."""
+        up = [
+            handle
+            for handles, *share in self._pools.values()
+            if tuple(share) == (cpus, gpus)
+            for handle in handles
+        ]
+        return up or self.pool("", actors=actors, cpus=cpus, gpus=gpus)
+
+    def release(self) -> None:
+        """End all actors and give back what they hold."""
+        import ray
+
+        for handles, *_ in self._pools.values():
+            for handle in handles:
+                ray.kill(handle)
+        self._pools.clear()
+
+
+def ask_at_once(requests: Sequence[Request], hosts: Hosts, board: Any) -> list[Answer]:
+    """Answer every request by its own model's pool, all of them at the same time.
+
+    Pools that do not fit on the cluster together wait for those that run.
+    """
+    pools = [
+        hosts.pool(
+            str(request.source["path"]),
+            **{key: request.job.runtime[key] for key in ("actors", "cpus", "gpus")},
+        )
+        for request in requests
+    ]
+    with ThreadPoolExecutor(max_workers=max(1, len(requests))) as threads:
+        return list(threads.map(lambda r, pool: ask([r], pool, board)[0], requests, pools))
+
+
+def ask(requests: Sequence[Request], pool: Sequence[Any], board: Any) -> list[Answer]:
     """Answer requests by one pool of actors, which takes the models one after another.
 
     Raises RuntimeError naming the rows if a row that went in does not come out.
     """
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
+    from ray.data import DataContext, TaskPoolStrategy
 
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False
     # Ray Data sets its loggers up at import, which comes after the connection.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # A block is the unit of retry and of balance between actors: some batches of one request.
-    size = batch_size * 4
-    blocks = [
-        request.rows.iloc[first : first + size].assign(request=number)
-        for number, request in enumerate(requests)
-        for first in range(0, len(request.rows), size)
-    ]
-    for request in requests:
+    blocks: list[pd.DataFrame] = []
+    for number, request in enumerate(requests):
+        size = request.job.runtime["batch_size"] * _BATCHES_A_BLOCK
         ray.get(board.update.remote(request.job.fingerprint, 0, len(request.rows)))
-    pool = min(actors, len(blocks))
+        for first in range(0, len(request.rows), size):
+            # Blocks of one model stay together on as few actors as there is work for.
+            host = len(blocks) % len(pool) if len(requests) == 1 else number % len(pool)
+            blocks.append(request.rows.iloc[first : first + size].assign(request=number, host=host))
+    questions = [replace(request, rows=pd.DataFrame()) for request in requests]
+
+    def forward(block: pd.DataFrame) -> pd.DataFrame:
+        number, host = int(block["request"].iloc[0]), int(block["host"].iloc[0])
+        question = questions[number]
+        rows: pd.DataFrame = ray.get(
+            pool[host].answer.remote(question, block, question.job.runtime["batch_size"])
+        )
+        return rows.assign(request=number)
+
     answered = (
         ray.data.from_pandas(blocks)
         .map_batches(
-            ModelHost,
+            forward,
             batch_size=None,
             batch_format="pandas",
-            compute=ActorPoolStrategy(size=pool),
-            num_cpus=cpus,
-            num_gpus=gpus or None,
-            fn_constructor_kwargs={
-                "requests": [_without_rows(request) for request in requests],
-                "batch_size": batch_size,
-                "board": board,
-            },
+            # The hosts compute; these tasks only carry blocks, one ahead of each actor.
+            compute=TaskPoolStrategy(size=min(len(blocks), 2 * len(pool))),
+            num_cpus=0,
         )
         .to_pandas()
     )
     return [_collect(number, request, answered) for number, request in enumerate(requests)]
 
 
-def ask_at_once(
-    requests: Sequence[Request],
-    board: Any,
-    *,
-    runtime: Sequence[Mapping[str, Any]],
-) -> list[Answer]:
-    """Answer every request by a pool of its own, all of them at the same time.
-
-    runtime: for each request its pool's actors, cpus, gpus and batch_size. Pools that do not fit
-    on the cluster together wait for those that run.
-    """
-
-    def one(request: Request, resources: Mapping[str, Any]) -> Answer:
-        return ask([request], board, **resources)[0]
-
-    with ThreadPoolExecutor(max_workers=max(1, len(requests))) as threads:
-        return list(threads.map(one, requests, runtime))
-
-
-def _without_rows(request: Request) -> Request:
-    return Request(
-        request.job, request.source, request.labels, request.operation, request.options,
-        pd.DataFrame(),
-    )  # fmt: skip
-
-
 def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
     mine = answered[answered["request"] == number]
     # Plain Python values: what Ray Data gives has Arrow types that parquet files do not bring back.
     mine = pd.DataFrame({column: mine[column].to_list() for column in mine})
-    key = [column for column in ("id", "candidate") if column in mine]
-    order = {item: place for place, item in enumerate(request.rows["id"])}
+    order = dict(zip(request.rows["id"], itertools.count()))
     missing = [item for item in order if item not in set(mine["id"])]
     if missing or len(set(mine["id"])) != len(order):
         raise RuntimeError(
@@ -183,13 +217,18 @@ def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
             f"{missing[:5]}"
         )
     actors = [
-        {"actor": actor, "start": float(group["actor_start"].min()), "end": float(group["actor_end"].max())}
+        {
+            "actor": actor,
+            "start": float(group["actor_start"].min()),
+            "end": float(group["actor_end"].max()),
+        }
         for actor, group in mine.groupby("actor", sort=True)
-    ]  # fmt: skip
+    ]
+    key = ["_place", "candidate"] if "candidate" in mine else ["_place"]
     rows = (
         mine.drop(columns=["request", "actor", "actor_start", "actor_end"])
         .assign(_place=[order[item] for item in mine["id"]])
-        .sort_values(["_place", *key[1:]], kind="stable")
+        .sort_values(key, kind="stable")
         .drop(columns="_place")
         .reset_index(drop=True)
     )

@@ -21,9 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("base")
     tokenizer = train_tokenizer("byte_bpe", TEXTS, 300)
-    model = new_model(
-        "llama", tokenizer, hidden_size=32, layers=2, heads=2, context=64, seed=1
-    )
+    model = new_model("llama", tokenizer, hidden_size=32, layers=2, heads=2, context=64, seed=1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
