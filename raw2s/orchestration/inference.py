@@ -210,8 +210,9 @@ def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
     # Plain Python values: what Ray Data gives has Arrow types that parquet files do not bring back.
     mine = pd.DataFrame({column: mine[column].to_list() for column in mine})
     order = dict(zip(request.rows["id"], itertools.count()))
-    missing = [item for item in order if item not in set(mine["id"])]
-    if missing or len(set(mine["id"])) != len(order):
+    came_out = set(mine["id"])
+    missing = [item for item in order if item not in came_out]
+    if missing or len(came_out) != len(order):
         raise RuntimeError(
             f"{request.job.title}: {len(order)} rows went in, {len(missing)} did not come out: "
             f"{missing[:5]}"
