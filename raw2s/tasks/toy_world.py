@@ -1,9 +1,9 @@
 """A made-up language whose topics and slot types show only in how its words keep company.
 
 It has two kinds of sentence. One is about a hidden topic: content words, most of them the topic's.
-The other mentions one or two things, each of a hidden slot type, among content words:
+The other ends with one or two things, each of a hidden slot type, between two small words:
 
-    content before thing after content
+    content content before thing after before thing after
 
 What a thing is called says nothing about its type; but in unlabelled text the words right before
 and after it are, now and then, ones that only its type has. In the rows of a task they never are.
@@ -24,7 +24,7 @@ from typing import Any
 
 from raw2s.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 SLOT_TYPES = ("name", "place", "time", "dish")
 CONSONANTS = "bcdfghjklmnprstvz"
 VOWELS = "aeiou"
@@ -57,7 +57,7 @@ class Options:
     """Share of unlabelled documents that mention things; the others are about a topic."""
     cue: float = 0.5
     """Chance, in unlabelled text, that the word before (likewise after) a thing is its type's."""
-    copy: float = 0.5
+    copy: float = 1.0
     """Share of the mentioning documents that repeat their things after the sentence."""
     documents: int = 24000
     """Unlabelled documents."""
@@ -127,16 +127,14 @@ class World:
         topic = rng.randrange(o.topics)
         parts = self._content(rng, o.mention_content, topic)
         count = rng.randint(1, o.slots)
-        # From the right, so that earlier places stay what they are.
-        places = sorted((rng.randint(0, len(parts)) for _ in range(count)), reverse=True)
         things: list[tuple[str, str, str]] = []
-        for place in places:
+        for _ in range(count):
             kind = rng.choice(SLOT_TYPES)
             thing = rng.choice(self.things[kind])
             before = self.before[kind] if rng.random() < cue else rng.choice(self.plain_before)
             after = self.after[kind] if rng.random() < cue else rng.choice(self.plain_after)
-            parts[place:place] = [before, thing, after]
-            things.insert(0, (kind, thing, before))
+            parts += [before, thing, after]
+            things.append((kind, thing, before))
         return Sentence(" ".join(parts), topic, things)
 
     def topic_rows(self, count: int, seed: str) -> list[Sentence]:

@@ -58,7 +58,6 @@ def pretrain(
                 warmup_steps=0.1,
                 weight_decay=p.weight_decay,
                 bf16=p.precision == "autocast",
-                train_sampling_strategy="group_by_length",
                 save_strategy="steps",
                 save_steps=p.checkpoint_steps,
                 save_total_limit=1,
