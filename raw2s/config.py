@@ -424,7 +424,7 @@ class Run(Strict):
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     """One student of each strategy, and one ceiling, for each."""
     vary: Literal["strong", "everything"] = "strong"
-    """What a seed changes: the strong model's training (the paper), or the splits and all models."""
+    """What a seed changes: the strong model's training (the paper), or splits and all models."""
     storage: str = "raw2s_storage"
     """Folder of artefacts and results; every node must see it."""
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]

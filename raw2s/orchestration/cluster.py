@@ -27,12 +27,14 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
     A connection that is there already is used as it is and left open.
     """
-    import ray
-
+    # Small actors outnumber a small machine's cores by far, which Ray takes for a mistake.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker processes have been started")
     # Ray's own notes on each step are not for the terminal; what goes wrong comes as an exception.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    import ray
+
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if ray.is_initialized():
@@ -45,8 +47,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
     }
     if not address:
-        # Small actors outnumber the cores by far here, which Ray takes for a mistake.
-        os.environ.setdefault("RAY_maximum_startup_concurrency", "16")
         common |= {
             "num_cpus": cluster.cpus,
             "object_store_memory": cluster.object_store_mb * 1024 * 1024,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from raw2s.config import Auxiliary, Evidential, Training
 from raw2s.method import losses
 from raw2s.method.bridge import split_logprob
+from raw2s.method.evidential import clamped_share
 from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
 from raw2s.trainers.arguments import trainer_arguments
 from raw2s.trainers.batches import (
@@ -56,16 +57,21 @@ class Loss:
 
 
 def batch_loss(
-    logits: torch.Tensor, batch: Mapping[str, torch.Tensor], loss: Loss, progress: float
+    logits: torch.Tensor,
+    batch: Mapping[str, torch.Tensor],
+    loss: Loss,
+    progress: float,
+    on_regulariser: Callable[[torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
     """The loss of one batch of either collator (see `raw2s.trainers.batches`); a scalar.
 
     logits: (B, K) of a classifier, or (S, T, V) of a language model that has read input_ids.
+    on_regulariser is called with the evidential regulariser's values before they are cut.
     """
     shared: dict[str, Any] = {
         "loss": loss.loss,
         "gamma": loss.gamma(progress),
-        "evidential": loss.evidential_options(progress),
+        "evidential": loss.evidential_options(progress) | {"on_regulariser": on_regulariser},
     }
     if "targets" in batch:
         return losses.classification_loss(logits, batch["targets"], batch["weights"], **shared)
@@ -101,6 +107,17 @@ class SupervisedTrainer(Trainer):
     def __init__(self, *args: Any, loss: Loss, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loss = loss
+        self._cut: list[float] = []
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log the share of regulariser values that `max_regulariser` cut, beside the loss."""
+        if self._cut and "loss" in logs:
+            logs["regulariser_cut"] = sum(self._cut) / len(self._cut)
+            self._cut.clear()
+        super().log(logs, *args, **kwargs)
+
+    def _count_cut(self, values: torch.Tensor) -> None:
+        self._cut.append(clamped_share(values, self.loss.evidential.max_regulariser))
 
     def compute_loss(
         self,
@@ -116,7 +133,9 @@ class SupervisedTrainer(Trainer):
             use_cache=False,
         )
         progress = self.state.global_step / max(1, self.state.max_steps)
-        loss = batch_loss(outputs.logits, inputs, self.loss, progress)
+        limited = self.loss.evidential.max_regulariser is not None
+        on_regulariser = self._count_cut if limited else None
+        loss = batch_loss(outputs.logits, inputs, self.loss, progress, on_regulariser)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -188,6 +207,11 @@ def fine_tune(
             "steps": trainer.state.global_step,
             "best_validation_loss": trainer.state.best_metric,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
+            "regulariser_cut": [
+                row["regulariser_cut"]
+                for row in trainer.state.log_history
+                if "regulariser_cut" in row
+            ],
         }
 
 
