@@ -79,9 +79,14 @@ def _check_experiment(experiment: str, rows: pd.DataFrame) -> None:
             f"{where}: system {row['system']!r}, seed {row['seed']} has item {row['item']!r} twice"
         )
     for seed, of_seed in rows.groupby("seed", sort=False):
-        items = set(of_seed["item"])
-        for system, of_system in of_seed.groupby("system", sort=False):
-            absent = sorted(items - set(of_system["item"]), key=str)
+        taught = of_seed["role"] != "weak"
+        items = set(of_seed.loc[taught, "item"] if taught.any() else of_seed["item"])
+        for (system, role), of_system in of_seed.groupby(["system", "role"], sort=False):
+            answered = set(of_system["item"])
+            if role == "weak" and not answered & items:
+                # A file of labels answers no test: it is judged on the rows that it labels.
+                continue
+            absent = sorted(items - answered, key=str)
             if absent:
                 raise ValueError(
                     f"{where}: system {system!r}, seed {seed} lacks {len(absent)} of "

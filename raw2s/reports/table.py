@@ -145,7 +145,9 @@ def _experiment_rows(
     systems = [_system(kind, str(name), rows) for name, rows in table.groupby("system", sort=False)]
     weak = [system for system in systems if system.role == "weak"]
     ceiling = next((system for system in systems if system.role == "ceiling"), None)
-    best = max(weak, key=lambda system: system.mean) if weak else None
+    # The test decides which is best; a file of labels has not taken it.
+    tested = [system for system in weak if ceiling is None or _shared(system, ceiling).size]
+    best = max(tested, key=lambda system: system.mean) if tested else None
     floor = float(np.mean([system.mean for system in weak])) if weak else float("nan")
     rows: list[dict[str, Any]] = []
     for system in systems:
@@ -169,8 +171,9 @@ def _experiment_rows(
         }
         if system.role == "student":
             row |= _pgr_over_seeds(system, weak, ceiling)
-        if system.role != "weak" and best is not None:
+        if system.role != "weak" and weak:
             row["gap"] = system.mean - floor
+        if system.role != "weak" and best is not None:
             row |= _difference(metric, system, best, n_resamples, confidence)
         rows.append(row)
     return rows
@@ -236,10 +239,15 @@ def _pgr_over_seeds(
     return {"pgr_mean": float(np.mean(values)), "pgr_std": _std(values)}
 
 
+def _shared(one: _System, other: _System) -> pd.Index:
+    """The items that both answered."""
+    return one.items.index.intersection(other.items.index)
+
+
 def _difference(
     metric: Metric, system: _System, best: _System, n_resamples: int, confidence: float
 ) -> dict[str, float]:
-    shared = system.items.index.intersection(best.items.index)
+    shared = _shared(system, best)
     if shared.empty:
         raise ValueError(f"systems {system.name!r} and {best.name!r} have no test item in common")
     interval = paired_bootstrap(

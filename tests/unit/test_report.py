@@ -303,3 +303,18 @@ def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: P
 def test_parts_of_an_unknown_experiment_are_refused(results: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="spans is of experiment 'other'"):
         page(summarise(results), spans=[SPANS[0] | {"experiment": "other"}])
+
+
+def test_a_file_of_labels_is_judged_on_its_own_rows_and_compared_with_nobody(
+    results: pd.DataFrame,
+) -> None:
+    labels = pd.DataFrame(classified("File", "weak", right(19, 20)))
+    labels["item"] = "b" + labels["item"]
+    summary = summarise(pd.concat([labels, results], ignore_index=True))
+    assert row_of(summary, "File")["score_mean"] == pytest.approx(0.95)
+    student = row_of(summary, "S")
+    assert student["best_weak"] == "W2"
+    assert student["gap"] == pytest.approx(0.65 - (0.95 + 0.4 + 0.5) / 3)
+    alone = summarise(pd.concat([labels, results[results["role"] != "weak"]], ignore_index=True))
+    assert row_of(alone, "S")["best_weak"] == ""
+    assert np.isnan(row_of(alone, "S")["diff"])
