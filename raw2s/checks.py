@@ -13,7 +13,8 @@ _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 @dataclass(frozen=True)
 class Need:
     """What a stage takes while it runs: `at_once` units of cpus and gpus each, and the memory (GiB)
-    that one unit's device holds; None where the number of parameters is not declared."""
+    that one unit's device holds; None where the number of parameters is not declared. A group
+    starts whole or not at all; a pool takes fewer actors where there is no room."""
 
     stage: str
     model: str
@@ -21,6 +22,7 @@ class Need:
     cpus: float
     gpus: float
     memory: float | None
+    group: bool
 
 
 def needs(run: Run) -> list[Need]:
@@ -35,7 +37,7 @@ def needs(run: Run) -> list[Need]:
             found.append(
                 Need(
                     f"{name}: weak labels", model.name, labelling.actors,
-                    labelling.cpus_per_actor, labelling.gpus_per_actor, _hosting(model),
+                    labelling.cpus_per_actor, labelling.gpus_per_actor, _hosting(model), False,
                 )
             )  # fmt: skip
         found.append(_training(f"{name}: students, ceiling", e.strong, e.strong_training))
@@ -52,6 +54,7 @@ def _training(stage: str, model: Model, t: Training) -> Need:
         t.cpus_per_worker,
         t.gpus_per_worker,
         training_memory(model, t),
+        True,
     )
 
 
@@ -85,8 +88,7 @@ def check_cluster(run: Run) -> None:
     have = resources()
     for need in needs(run):
         for what, each in (("GPU", need.gpus), ("CPU", need.cpus)):
-            # A labelling pool may start with fewer actors than asked; a training group may not.
-            units = 1 if "labels" in need.stage else need.at_once
+            units = need.at_once if need.group else 1
             if units * each > have[what]:
                 raise ConfigError(
                     f"{need.stage} ({need.model}) needs {units * each:g} {what}s, "

@@ -6,6 +6,7 @@ that is missing, more GPUs than there are) is checked by `raw2s.checks` before a
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,15 @@ class Scratch(Strict):
     """Seed of the initial weights and of the order of the text."""
     pretraining: Pretraining = Pretraining()
     """How it learns the language of the task."""
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Scratch:
+        # Rotary positions turn pairs of a head's features.
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of twice its heads {self.heads}"
+            )
+        return self
 
 
 class Precomputed(Strict):
@@ -346,11 +356,15 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _names(self) -> Experiment:
         names = [m.name for m in self.weak]
-        if len(set(names)) < len(names):
-            raise ValueError(f"weak models need distinct names, they are {names}")
+        taken = [*names, self.strong.name]
+        if len(set(taken)) < len(taken):
+            raise ValueError(f"models need distinct names, weak and strong, they are {taken}")
         if self.strong.precomputed:
             raise ValueError("the strong model cannot be a file of labels")
         titles = [s.name for s in self.strategies]
+        for name in taken:
+            if name in (*titles, "Ceiling", "ceiling", "splits"):
+                raise ValueError(f"a model cannot be called {name!r}: something else is")
         twice = sorted({t for t in titles if titles.count(t) > 1})
         if twice:
             raise ValueError(f"strategies need distinct names, twice there: {twice}")
@@ -397,7 +411,7 @@ def _check_weights(where: str, weights: Weights, models: int) -> None:
         return
     if len(weights) != models:
         raise ValueError(f"{where}: {len(weights)} weights for {models} weak models")
-    if min(weights) < 0 or sum(weights) <= 0:
+    if not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
         raise ValueError(f"{where}: weights must be >= 0 and not all 0, they are {weights}")
 
 
@@ -446,11 +460,11 @@ def load(
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        raw = _unshared(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no keys")
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise ConfigError(f"{path} holds no named keys")
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
     for key, value in (overrides or {}).items():
         _set(raw, key.split("."), value)
@@ -482,6 +496,15 @@ def parse(raw: dict[str, Any], *, data: str | None = None) -> Run:
 def dump(run: Run) -> str:
     """The resolved configuration as YAML; `load` reads it back to the same run."""
     return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which a YAML alias is a value of its own, so that one override sets one key."""
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_unshared(value) for value in node]
+    return node
 
 
 def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:

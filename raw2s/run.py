@@ -41,10 +41,11 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     folder = run_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", config.dump(settings))
-    write_text(folder / "environment.json", json.dumps(environment(), indent=1))
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)
     pending = any(not store.has(job) for stage in plan.stages for job in plan.jobs(stage))
+    if pending or not (folder / "environment.json").is_file():
+        write_text(folder / "environment.json", json.dumps(environment(), indent=1))
     if pending:
         with connected(settings.cluster):
             check_cluster(settings)

@@ -46,7 +46,8 @@ class Job:
             "stage": self.stage,
             "version": self.version,
             "spec": self.spec,
-            "inputs": {name: job.fingerprint for name, job in self.inputs.items()},
+            # In order: a list of weights in the spec goes with it.
+            "inputs": [[name, job.fingerprint] for name, job in self.inputs.items()],
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]

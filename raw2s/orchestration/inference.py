@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from raw2s.orchestration.cluster import resources
 from raw2s.store import Job
 
 # A block is the unit of retry and of balance between a pool's actors: some batches of rows.
@@ -68,7 +70,7 @@ class ModelHost:
         from raw2s.models import operations
 
         started = time.time()
-        self._load(dict(request.source), request.labels)
+        self.load(request)
         rows = operations.run(
             self._model,
             self._tokenizer,
@@ -80,9 +82,11 @@ class ModelHost:
         ray.get(self._board.add.remote(request.job.fingerprint, len(block)))
         return rows.assign(actor=self._actor, actor_start=started, actor_end=time.time())
 
-    def _load(self, source: dict[str, Any], labels: int | None) -> None:
+    def load(self, request: Request) -> None:
+        """Hold the request's model."""
         from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
 
+        source, labels = dict(request.source), request.labels
         if self._held == (source, labels):
             return
         self._held = self._model = None
@@ -110,6 +114,10 @@ class Hosts:
             for handles, cpus, gpus in self._pools.values()
         )
 
+    def up(self, model: str) -> bool:
+        """Whether the model's pool is there."""
+        return model in self._pools
+
     def pool(self, model: str, *, actors: int, cpus: float, gpus: float) -> list[Any]:
         """The model's actors, started if they are not up."""
         import ray
@@ -133,32 +141,86 @@ class Hosts:
             if tuple(share) == (cpus, gpus)
             for handle in handles
         ]
+        if not up:
+            actors = _fitting(actors, cpus, gpus)
+            self.make_room({"CPU": actors * cpus, "GPU": actors * gpus})
         return up or self.pool("", actors=actors, cpus=cpus, gpus=gpus)
 
-    def release(self) -> None:
-        """End all actors and give back what they hold."""
+    def release(self, keep: Collection[str] = ()) -> None:
+        """End the actors, but for the models in `keep`, and give back what they hold."""
         import ray
 
-        for handles, *_ in self._pools.values():
-            for handle in handles:
+        for model in [model for model in self._pools if model not in keep]:
+            for handle in self._pools.pop(model)[0]:
                 ray.kill(handle)
-        self._pools.clear()
+
+    def make_room(self, needed: Mapping[str, float], keep: Collection[str] = ()) -> None:
+        """End pools where `needed` CPUs and GPUs are not free beside them."""
+        have = resources()
+        if any(self.held(what) + more > have[what] for what, more in needed.items()):
+            self.release(keep)
 
 
 def ask_at_once(requests: Sequence[Request], hosts: Hosts, board: Any) -> list[Answer]:
     """Answer every request by its own model's pool, all of them at the same time.
 
-    Pools that do not fit on the cluster together wait for those that run.
+    All models are loaded before the first row is asked. Where the pools do not fit on the cluster
+    together, as many as fit go first and make room for the others.
     """
-    pools = [
-        hosts.pool(
-            str(request.source["path"]),
-            **{key: request.job.runtime[key] for key in ("actors", "cpus", "gpus")},
+    import ray
+
+    answers: list[Answer] = []
+    for wave in _waves(requests):
+        shares = [_share(request) for request in wave]
+        models = [str(request.source["path"]) for request in wave]
+        new = [share for share, model in zip(shares, models, strict=True) if not hosts.up(model)]
+        hosts.make_room(
+            {
+                "CPU": sum(share["actors"] * share["cpus"] for share in new),
+                "GPU": sum(share["actors"] * share["gpus"] for share in new),
+            },
+            keep=models,
         )
-        for request in requests
-    ]
-    with ThreadPoolExecutor(max_workers=max(1, len(requests))) as threads:
-        return list(threads.map(lambda r, pool: ask([r], pool, board)[0], requests, pools))
+        pools = [hosts.pool(model, **share) for model, share in zip(models, shares, strict=True)]
+        questions = [_without_rows(request) for request in wave]
+        ray.get(
+            [
+                host.load.remote(question)
+                for question, pool in zip(questions, pools, strict=True)
+                for host in pool
+            ]
+        )
+        with ThreadPoolExecutor(max_workers=len(wave)) as threads:
+            answers += threads.map(lambda r, pool: ask([r], pool, board)[0], wave, pools)
+    return answers
+
+
+def _share(request: Request) -> dict[str, Any]:
+    """What the request's pool takes: as many of its actors as fit on the cluster."""
+    share = {key: request.job.runtime[key] for key in ("cpus", "gpus")}
+    return share | {"actors": _fitting(request.job.runtime["actors"], **share)}
+
+
+def _fitting(actors: int, cpus: float, gpus: float) -> int:
+    have = resources()
+    most = min(have["CPU"] / cpus, have["GPU"] / gpus if gpus else math.inf)
+    return max(1, min(actors, int(most)))
+
+
+def _waves(requests: Sequence[Request]) -> list[list[Request]]:
+    """The requests in order, in groups whose pools fit on the cluster together."""
+    have = resources()
+    waves: list[list[Request]] = []
+    free = {"CPU": 0.0, "GPU": 0.0}
+    for request in requests:
+        share = _share(request)
+        need = {"CPU": share["actors"] * share["cpus"], "GPU": share["actors"] * share["gpus"]}
+        if not waves or any(need[what] > free[what] for what in need):
+            waves.append([])
+            free = {what: have[what] for what in need}
+        waves[-1].append(request)
+        free = {what: free[what] - need[what] for what in need}
+    return waves
 
 
 def ask(requests: Sequence[Request], pool: Sequence[Any], board: Any) -> list[Answer]:
@@ -180,7 +242,7 @@ def ask(requests: Sequence[Request], pool: Sequence[Any], board: Any) -> list[An
             # Blocks of one model stay together on as few actors as there is work for.
             host = len(blocks) % len(pool) if len(requests) == 1 else number % len(pool)
             blocks.append(request.rows.iloc[first : first + size].assign(request=number, host=host))
-    questions = [replace(request, rows=pd.DataFrame()) for request in requests]
+    questions = [_without_rows(request) for request in requests]
 
     def forward(block: pd.DataFrame) -> pd.DataFrame:
         number, host = int(block["request"].iloc[0]), int(block["host"].iloc[0])
@@ -203,6 +265,10 @@ def ask(requests: Sequence[Request], pool: Sequence[Any], board: Any) -> list[An
         .to_pandas()
     )
     return [_collect(number, request, answered) for number, request in enumerate(requests)]
+
+
+def _without_rows(request: Request) -> Request:
+    return replace(request, rows=pd.DataFrame())
 
 
 def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:

@@ -141,7 +141,8 @@ def fit(job: Job, store: Store) -> None:
             prompts = [len(encode_prompt(tokens, text)) for text in frame["text"]]
             answers = [0] * len(prompts)
             if job.spec["generation"]:
-                answers = [job.spec["max_new_tokens"]] * len(prompts)
+                # A full answer and its end: a judge reads both.
+                answers = [job.spec["max_new_tokens"] + 1] * len(prompts)
                 if "target" in frame:
                     answers = [
                         max(least, len(encode_completion(tokens, text)[0]))
@@ -169,8 +170,10 @@ def source_spec(model: Model) -> dict[str, Any]:
         "revision": model.revision,
         "trust_remote_code": model.trust_remote_code,
     }
-    folder = Path(model.path)
+    folder = Path(model.path).expanduser()
     if not folder.is_dir():
+        if model.path.startswith(("/", ".", "~")):
+            raise ConfigError(f"model {model.name}: there is no folder {model.path}")
         return {"source": source}
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise ConfigError(f"model {model.name}: folder {folder} holds no weights")

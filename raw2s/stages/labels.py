@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from raw2s.config import Cdpo, Data, Labelling, Model
@@ -170,16 +171,17 @@ def precomputed(job: Job, store: Store) -> None:
     absent = [name for name in wanted if name not in table]
     if absent:
         raise ConfigError(f"{job.title}: the file of labels has no column {absent[0]}")
-    found = {}
+    found: dict[str, list[float]] = {}
     for _, row in table.iterrows():
         value = row[outer]
         for name in inner:
             if not isinstance(value, dict) or name not in value:
                 raise ConfigError(f"{job.title}: the file of labels has no column {column}")
             value = value[name]
-        found[json.dumps([row[name] for name in job.spec["key"]])] = _distribution(
-            value, labels, job.title
-        )
+        key = json.dumps([_plain(row[name]) for name in job.spec["key"]])
+        given = _distribution(value, labels, job.title)
+        if found.setdefault(key, given) != given:
+            raise ConfigError(f"{job.title}: the file of labels has two labels for {key}")
     asked = rows(store, job.inputs["splits"], "strong")
     keys = [json.dumps(json.loads(key)) for key in asked["key"]]
     missing = [item for item, key in zip(asked["id"], keys, strict=True) if key not in found]
@@ -196,13 +198,17 @@ def precomputed(job: Job, store: Store) -> None:
 
 
 def _distribution(value: Any, labels: int, title: str) -> list[float]:
-    if isinstance(value, (int, float)) and labels == 2:
-        value = [1.0 - value, float(value)]
-    if (
-        not isinstance(value, list)
-        or len(value) != labels
-        or min(value) < 0
-        or abs(sum(value) - 1) > 1e-3
-    ):
+    try:
+        given = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        given = np.asarray([])
+    if given.ndim == 0 and labels == 2:
+        given = np.stack([1 - given, given])
+    # A comparison with NaN is false, so it is refused as well.
+    if given.shape != (labels,) or not (given.min() >= 0 and abs(given.sum() - 1) <= 1e-3):
         raise ConfigError(f"{title}: {value!r} is not a distribution over {labels} classes")
-    return [float(p) for p in value]
+    return [float(p) for p in given]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from raw2s.config import Cdpo
+from raw2s.errors import ConfigError
 from raw2s.stages.data import rows
 from raw2s.stages.supervision import combined_scores
 from raw2s.store import Job, Store
@@ -50,7 +51,7 @@ def pairs(job: Job, store: Store) -> None:
                 }
             )
     if not table:
-        raise ValueError(f"{job.title}: no prompt has two different samples to choose between")
+        raise ConfigError(f"{job.title}: no prompt has two different samples to choose between")
     frame = pd.DataFrame(table)
     texts = pd.concat(
         [

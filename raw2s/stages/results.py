@@ -34,6 +34,7 @@ class System:
 def results_job(title: str, systems: Sequence[System], task: TaskConfig) -> Job:
     """Declare the scoring of an experiment's systems."""
     spec = {
+        "experiment": title,
         "task": task.name,
         "options": task.options,
         "systems": [[s.name, s.role, s.strategy, s.seed, s.split] for s in systems],
@@ -69,7 +70,7 @@ def results(job: Job, store: Store) -> None:
         frame.insert(0, "item", merged["id"])
         for column, value in (
             ("strategy", strategy), ("role", role), ("system", name), ("seed", seed),
-            ("kind", task.kind), ("experiment", job.title),
+            ("kind", task.kind), ("experiment", job.spec["experiment"]),
         ):  # fmt: skip
             frame.insert(0, column, value)
         frames.append(frame)

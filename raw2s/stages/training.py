@@ -198,6 +198,7 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
     logprobs = {
         (row.id, row.candidate): sum(row.token_logprobs) + row.eos_logprob
         for row in scores.itertuples()
+        if row.scored
     }
     items = [
         Pair(
@@ -208,6 +209,7 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
             ref_rejected_logps=logprobs[row.id, 1],
         )
         for row in pairs.itertuples()
+        if (row.id, 0) in logprobs and (row.id, 1) in logprobs
     ]
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
     started = time.time()
@@ -222,7 +224,13 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
         work=store.work(job),
         progress=progress,
     )
-    _commit(job, store, rank, notes | {"pairs": len(items)}, started)
+    _commit(
+        job,
+        store,
+        rank,
+        notes | {"pairs": len(items), "too long": len(pairs) - len(items)},
+        started,
+    )
 
 
 def _fine_tune(

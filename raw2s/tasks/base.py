@@ -51,9 +51,11 @@ class Task(ABC):
 
     def corpus_digest(self) -> str:
         """Hex sha256 of what the corpus is made from: tasks with one corpus share models."""
-        return sha256(
-            "corpus", self.settings.name, self.digest(), as_json(sorted(self.chosen.items()))
-        )
+        s = self.settings
+        # What is held out of the corpus depends on how the splits are drawn.
+        drawn = [s.split_seed, s.weak_rows, s.strong_rows, s.validation_rows, s.test_rows]
+        options = as_json(sorted(self.chosen.items()))
+        return sha256("corpus", s.name, self.digest(), options, as_json(drawn))
 
     def completion(self, slots: Slots) -> str:
         """The answer that states these (type, filler) pairs; generation only."""

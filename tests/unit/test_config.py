@@ -76,6 +76,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"experiments.slots.labelling": {"beams": 2, "candidates": 3}}, "more than beams"),
     ({"storage": "s3://bucket/x"}, "is not a folder"),
+    ({"experiments.topics.strong.name": "bloom"}, "models need distinct names"),
+    ({"experiments.topics.weak.0.name": "Ceiling"}, "a model cannot be called 'Ceiling'"),
+    ({"experiments.topics.strong.scratch.hidden_size": 50}, "not a multiple of twice its heads"),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "weights": [1, ".nan", 1]}]},
+        "weights",
+    ),
 ]
 
 
@@ -98,6 +105,12 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         config.load(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match="data folder"):
         config.load(TINY, data=str(tmp_path / "absent"))
+
+
+def test_an_override_changes_one_place_even_where_the_file_has_aliases(tmp_path: Path) -> None:
+    run = load(tmp_path, **{"experiments.topics.labelling.max_new_tokens": 7})
+    assert run.experiments["topics"].labelling.max_new_tokens == 7
+    assert run.experiments["slots"].labelling.max_new_tokens == 16
 
 
 def test_the_data_folder_reaches_every_task(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ def test_a_fingerprint_depends_on_what_is_made_and_on_nothing_else() -> None:
         Job("stage", "a title", first.spec, {"model": job(x=1)}),
         Job("stage", "a title", first.spec, {"model": job(x=2)}),
         Job("stage", "a title", first.spec, {"other": job(x=2)}),
+        # A list of weights in the spec goes by the order of the inputs.
+        Job("stage", "", first.spec, {"model": job(x=2), "other": job(x=3)}),
+        Job("stage", "", first.spec, {"other": job(x=3), "model": job(x=2)}),
     ]
     names = {first.fingerprint, *(other.fingerprint for other in others)}
     assert len(names) == 1 + len(others)

@@ -1,0 +1,152 @@
+"""The stages that compute without a model: labels from a file, scores, pairs, candidates."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raw2s.config import Cdpo, Data, Model, Precomputed
+from raw2s.errors import ConfigError
+from raw2s.stages.labels import precomputed, precomputed_job
+from raw2s.stages.preference import pairs, pairs_job
+from raw2s.stages.supervision import candidates, candidates_job
+from raw2s.store import Job, Store
+
+
+def artefact(store: Store, name: str, **tables: pd.DataFrame) -> Job:
+    job = Job("given", name, {"name": name})
+    with store.write(job) as (folder, _):
+        for file, table in tables.items():
+            table.to_parquet(folder / f"{file}.parquet", index=False)
+    return job
+
+
+def read(store: Store, job: Job, name: str = "rows") -> pd.DataFrame:
+    return pd.read_parquet(store.path(job) / f"{name}.parquet")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def splits(store: Store) -> Job:
+    rows = [{"id": i, "text": f"prompt {i}", "key": json.dumps([i, 1])} for i in "abc"]
+    return artefact(store, "splits", strong=pd.DataFrame(rows))
+
+
+LABELS = [("a", 1, 0.25), ("b", 1, 0.5), ("c", 1, 1.0), ("d", 1, 0.0)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_labels_from_a_file_meet_their_rows(
+    kind: str, store: Store, splits: Job, tmp_path: Path
+) -> None:
+    table = pd.DataFrame(LABELS, columns=["letter", "number", "p"])
+    path = tmp_path / f"labels.{kind}"
+    if kind == "csv":
+        table.to_csv(path, index=False)
+    elif kind == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_parquet(path)
+    if kind == "csv":
+        # A csv file has strings only; the task spells its key so.
+        rows = [{"id": i, "text": "", "key": json.dumps([i, "1"])} for i in "abc"]
+        splits = artefact(store, "strings", strong=pd.DataFrame(rows))
+    job = labels_job(path, splits)
+    precomputed(job, store)
+    assert [list(p) for p in read(store, job)["probabilities"]] == [
+        [0.75, 0.25], [0.5, 0.5], [0.0, 1.0],
+    ]  # fmt: skip
+
+
+def labels_job(path: Path, splits: Job) -> Job:
+    model = Model(
+        name="file", precomputed=Precomputed(file=path.name, column="p", key=["letter", "number"])
+    )
+    return precomputed_job("x/file", model, splits, Data(folder=str(path.parent)), 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (LABELS[:2], "1 of 3 rows of split strong have no label"),
+        ([*LABELS, ("a", 1, 0.5)], "two labels for"),
+        ([("a", 1, math.nan), *LABELS[1:]], "is not a distribution over 2 classes"),
+        ([("a", 1, 1.5), *LABELS[1:]], "is not a distribution over 2 classes"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(
+    rows: list[Any], message: str, store: Store, splits: Job, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.parquet"
+    pd.DataFrame(rows, columns=["letter", "number", "p"]).to_parquet(path)
+    with pytest.raises(ConfigError, match=message):
+        precomputed(labels_job(path, splits), store)
+
+
+def scored(values: dict[tuple[str, int], list[float] | None]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "id": item, "candidate": candidate, "scored": found is not None,
+                "token_logprobs": found[:-1] if found else [],
+                "eos_logprob": found[-1] if found else math.nan,
+            }
+            for (item, candidate), found in values.items()
+        ]
+    )  # fmt: skip
+
+
+def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
+    store: Store, splits: Job
+) -> None:
+    texts = {("a", 0): "x", ("a", 1): "y", ("a", 2): "z", ("b", 0): "s", ("b", 1): "s"}
+    samples = artefact(
+        store,
+        "samples",
+        rows=pd.DataFrame(
+            [{"id": i, "candidate": c, "text": text} for (i, c), text in texts.items()]
+        ),
+    )
+    # Mean log-probabilities: judge one -1, -3, -2; judge two -3, -1, (too long to read).
+    one = {("a", 0): [-1.0, -1.0], ("a", 1): [-3.0], ("a", 2): [-2.0]}
+    two = {("a", 0): [-3.0], ("a", 1): [-1.0, -1.0], ("a", 2): None}
+    same = {("b", 0): [-1.0], ("b", 1): [-1.0]}
+    judges = {
+        "one": artefact(store, "one", rows=scored({**one, **same})),
+        "two": artefact(store, "two", rows=scored({**two, **same})),
+    }
+    for weights, chosen, rejected in (([3.0, 1.0], "x", "y"), ([1.0, 3.0], "y", "x")):
+        job = pairs_job("t", samples, judges, splits, Cdpo(weights=weights))
+        pairs(job, store)
+        (row,) = read(store, job).to_dict("records")
+        assert (row["id"], row["chosen"], row["rejected"]) == ("a", chosen, rejected)
+        assert row["chosen_score"] == pytest.approx(-1.5)
+        notes = store.manifest(job)["notes"]
+        assert notes["samples longer than a judge's context"] == 1
+        assert notes["prompts with one text only"] == 1
+        assert read(store, job, "texts")["completion"].to_list() == [chosen, rejected]
+
+
+def test_candidates_are_distinct_texts_of_their_best_beam(store: Store) -> None:
+    def beams(rows: list[tuple[str, str, float]]) -> pd.DataFrame:
+        return pd.DataFrame(
+            [{"id": i, "candidate": 0, "text": text, "score": score} for i, text, score in rows]
+        )
+
+    labels = {
+        "one": artefact(store, "one", rows=beams([("a", "x", -1.0), ("a", "y", -2.0)])),
+        "two": artefact(store, "two", rows=beams([("a", "y", -0.5), ("b", "x", -3.0)])),
+    }
+    job = candidates_job("t", labels)
+    candidates(job, store)
+    found = read(store, job)[["id", "candidate", "text", "source"]].to_dict("split")["data"]
+    assert found == [["a", 0, "y", "two"], ["a", 1, "x", "one"], ["b", 0, "x", "two"]]
