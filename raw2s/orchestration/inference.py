@@ -42,7 +42,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A request's rows, in the order asked, and when each actor worked for it (Unix seconds)."""
+    """A request's rows, in the order asked, and each actor that answered: when it was ready with
+    the model (`start`), when it began (`first`) and ended (`end`) its answers (Unix seconds)."""
 
     rows: pd.DataFrame
     actors: list[dict[str, Any]]
@@ -60,6 +61,7 @@ class ModelHost:
         self._board = board
         self._actor = ray.get_runtime_context().get_actor_id()
         self._held: tuple[dict[str, Any], int | None] | None = None
+        self._ready = 0.0
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -80,7 +82,12 @@ class ModelHost:
             batch_size=batch_size,
         )
         ray.get(self._board.add.remote(request.job.fingerprint, len(block)))
-        return rows.assign(actor=self._actor, actor_start=started, actor_end=time.time())
+        return rows.assign(
+            actor=self._actor,
+            actor_start=self._ready,
+            actor_first=started,
+            actor_end=time.time(),
+        )
 
     def load(self, request: Request) -> None:
         """Hold the request's model."""
@@ -98,6 +105,7 @@ class ModelHost:
         )
         self._model = model.eval()
         self._held = (source, labels)
+        self._ready = time.time()
 
 
 class Hosts:
@@ -287,13 +295,14 @@ def _collect(number: int, request: Request, answered: pd.DataFrame) -> Answer:
         {
             "actor": actor,
             "start": float(group["actor_start"].min()),
+            "first": float(group["actor_first"].min()),
             "end": float(group["actor_end"].max()),
         }
         for actor, group in mine.groupby("actor", sort=True)
     ]
     key = ["_place", "candidate"] if "candidate" in mine else ["_place"]
     rows = (
-        mine.drop(columns=["request", "actor", "actor_start", "actor_end"])
+        mine.drop(columns=["request", "actor", "actor_start", "actor_first", "actor_end"])
         .assign(_place=[order[item] for item in mine["id"]])
         .sort_values(key, kind="stable")
         .drop(columns="_place")

@@ -109,8 +109,8 @@ def _experiment(
         parts.append(_figure("heat", agreement_heatmap(agreement), caption))
     if spans:
         caption = (
-            "One line for each actor, one colour for each weak model; where lines overlap in time, "
-            "the models label at once."
+            "One line for each actor, one colour for each weak model: from when it is ready with "
+            "its model to its last label. Where lines overlap in time, the models are up at once."
         )
         parts.append("<h3>Labelling timeline</h3>")
         parts.append(_figure("timeline", labelling_timeline(spans), caption))

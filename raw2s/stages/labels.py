@@ -140,7 +140,7 @@ def save(job: Job, store: Store, answer: Answer) -> None:
             notes["unfinished"] = int((~answer.rows["finished"]).sum())
         notes["rows"] = len(answer.rows)
         notes["actors"] = answer.actors
-        notes["compute"] = [[actor["start"], actor["end"]] for actor in answer.actors]
+        notes["compute"] = [[actor["first"], actor["end"]] for actor in answer.actors]
 
 
 def precomputed_job(title: str, model: Model, splits_of: Job, data: Data, labels: int) -> Job:
