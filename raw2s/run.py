@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from raw2s import config
+from raw2s.errors import ConfigError
 from raw2s.pipeline import recipe, run_folder
 from raw2s.store import Store, write_text
 
@@ -39,7 +40,10 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     plan = recipe(settings)
     store = Store(settings.storage)
     folder = run_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"storage {settings.storage} cannot be written: {error}") from error
     write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from raw2s.config import Cluster
+from raw2s.errors import ConfigError
 
 # Worker processes stay quiet and do not start threads of their own beside Ray's.
 WORKER_ENVIRONMENT = {
@@ -31,7 +32,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker processes have been started")
     # Ray's own notes on each step are not for the terminal; what goes wrong comes as an exception.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A task that reserves no GPU sees none.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     import ray
 
@@ -52,8 +54,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
             "object_store_memory": cluster.object_store_mb * 1024 * 1024,
             "include_dashboard": False,
         }
-    with _without_stderr():
-        ray.init(address=address or "local", **common)
+    try:
+        with _without_stderr():
+            ray.init(address=address or "local", **common)
+    except ConnectionError as error:
+        raise ConfigError(f"no Ray cluster answers at {address}") from error
     try:
         yield
     finally:

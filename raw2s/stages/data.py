@@ -128,14 +128,18 @@ def fit(job: Job, store: Store) -> None:
     for model in job.spec["models"]:
         source = model.get("source") or {"path": str(store.path(job.inputs[model["name"]]))}
         context = model["context"]
-        if context is None:
-            config = AutoConfig.from_pretrained(
-                source["path"],
-                revision=source["revision"],
-                trust_remote_code=source["trust_remote_code"],
-            )
-            context = getattr(config, "max_position_embeddings", None)
-        tokens = load_tokenizer(**source)
+        try:
+            if context is None:
+                config = AutoConfig.from_pretrained(
+                    source["path"],
+                    revision=source["revision"],
+                    trust_remote_code=source["trust_remote_code"],
+                )
+                context = getattr(config, "max_position_embeddings", None)
+            tokens = load_tokenizer(**source)
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"model {model['name']} cannot be had: {reason}") from error
         for name in SPLITS:
             frame = rows(store, job.inputs["splits"], name)
             prompts = [len(encode_prompt(tokens, text)) for text in frame["text"]]

@@ -49,7 +49,12 @@ def read(data: Data, split: str) -> pd.DataFrame:
         raise ConfigError(f"task data: {split!r} needs a data folder (--data) or a hub data set")
     import datasets
 
-    loaded = datasets.load_dataset(data.hub, data.subset, revision=data.revision, split=split)
+    try:
+        loaded = datasets.load_dataset(data.hub, data.subset, revision=data.revision, split=split)
+    except (OSError, ValueError) as error:
+        # The hub cannot be reached, or holds no such data set, subset, revision or split.
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"data set {data.hub}, {split!r} cannot be had: {reason}") from error
     frame = loaded.to_pandas()
     for name, feature in loaded.features.items():
         if isinstance(feature, datasets.ClassLabel):
