@@ -164,7 +164,7 @@ class Hosts:
 
     def make_room(self, needed: Mapping[str, float], keep: Collection[str] = ()) -> None:
         """End pools where `needed` CPUs and GPUs are not free beside them."""
-        have = resources()
+        have = _room()
         if any(self.held(what) + more > have[what] for what, more in needed.items()):
             self.release(keep)
 
@@ -209,15 +209,21 @@ def _share(request: Request) -> dict[str, Any]:
     return share | {"actors": _fitting(request.job.runtime["actors"], **share)}
 
 
-def _fitting(actors: int, cpus: float, gpus: float) -> int:
+def _room() -> dict[str, float]:
+    """What hosts may hold: all but one CPU, which Ray Data needs for its own tasks."""
     have = resources()
+    return have | {"CPU": have["CPU"] - 1}
+
+
+def _fitting(actors: int, cpus: float, gpus: float) -> int:
+    have = _room()
     most = min(have["CPU"] / cpus, have["GPU"] / gpus if gpus else math.inf)
     return max(1, min(actors, int(most)))
 
 
 def _waves(requests: Sequence[Request]) -> list[list[Request]]:
     """The requests in order, in groups whose pools fit on the cluster together."""
-    have = resources()
+    have = _room()
     waves: list[list[Request]] = []
     free = {"CPU": 0.0, "GPU": 0.0}
     for request in requests:
