@@ -7,15 +7,16 @@ in for SLURP's. Sentences that the test has too are left out of training.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
-from raw2s.config import Data
+from raw2s.config import Data, Task
 from raw2s.errors import ConfigError
 from raw2s.tasks import source
 from raw2s.tasks.answers import Slots
-from raw2s.tasks.base import normalised, without_texts
+from raw2s.tasks.base import check_splits, draw_splits, normalised, rendered, without_texts
 
 _SLOT = re.compile(r"\[\s*([^\[\]:]+?)\s*:\s*([^\[\]]*?)\s*\]")
 
@@ -43,6 +44,21 @@ def both(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
     test = testing(data).drop_duplicates("normal", ignore_index=True)
     train = training(data).drop_duplicates("normal", ignore_index=True)
     return without_texts(train, test), test
+
+
+def splits(
+    settings: Task, seed: int, row: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, pd.DataFrame]:
+    """A, B and validation drawn from the train partition, test from SLURP's; `row` renders."""
+    train, test = both(settings.data)
+    sizes = {
+        "weak": settings.weak_rows,
+        "strong": settings.strong_rows,
+        "validation": settings.validation_rows,
+    }
+    drawn = draw_splits(train, sizes, seed)
+    drawn |= draw_splits(test, {"test": settings.test_rows}, seed)
+    return check_splits({name: rendered(rows, row) for name, rows in drawn.items()})
 
 
 def slots_of(annotated: str) -> Slots:

@@ -11,9 +11,7 @@ from raw2s.tasks import massive, source
 from raw2s.tasks.base import (
     Task,
     as_json,
-    check_splits,
     draw_splits,
-    rendered,
     shuffled,
     without_texts,
 )
@@ -32,12 +30,7 @@ class Scenario(Task):
 
     def splits(self, seed: int) -> dict[str, pd.DataFrame]:
         """The rows; sentences of the test are in no other split."""
-        train, test = massive.both(self.settings.data)
-        s = self.settings
-        sizes = {"weak": s.weak_rows, "strong": s.strong_rows, "validation": s.validation_rows}
-        drawn = draw_splits(train, sizes, seed)
-        drawn |= draw_splits(test, {"test": s.test_rows}, seed)
-        return check_splits({name: rendered(rows, self._row) for name, rows in drawn.items()})
+        return massive.splits(self.settings, seed, self._row)
 
     def corpus(self) -> list[str]:
         """All training sentences without the test's and, of split seed's draw, the validation's."""

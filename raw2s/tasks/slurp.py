@@ -13,10 +13,7 @@ from raw2s.tasks.answers import Slots, from_json, from_plain, to_json, to_plain
 from raw2s.tasks.base import (
     Task,
     as_json,
-    check_splits,
-    draw_splits,
     one_of,
-    rendered,
 )
 from raw2s.tasks.scenario import unlabelled
 
@@ -64,12 +61,7 @@ class Slurp(Task):
 
     def splits(self, seed: int) -> dict[str, pd.DataFrame]:
         """The rows; sentences of the test are in no other split."""
-        train, test = massive.both(self.settings.data)
-        s = self.settings
-        sizes = {"weak": s.weak_rows, "strong": s.strong_rows, "validation": s.validation_rows}
-        drawn = draw_splits(train, sizes, seed)
-        drawn |= draw_splits(test, {"test": s.test_rows}, seed)
-        return check_splits({name: rendered(rows, self._row) for name, rows in drawn.items()})
+        return massive.splits(self.settings, seed, self._row)
 
     def corpus(self) -> list[str]:
         """Training sentences without the test's and the validation's; a share teaches copying."""
