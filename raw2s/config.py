@@ -39,7 +39,8 @@ class Data(Strict):
     files: dict[str, str] = {}
     """Local files by split, relative to the data folder (json, jsonl, csv, parquet; .gz too)."""
     folder: str | None = None
-    """The data folder; `--data` and the variable RAW2S_DATA set it. With it, files are read."""
+    """The data folder. `--data` sets it, RAW2S_DATA where nothing else does. With it, files are
+    read."""
 
 
 class Task(Strict):
@@ -452,9 +453,10 @@ def load(
 ) -> Run:
     """Read a configuration.
 
-    `data` (else RAW2S_DATA) becomes every task's data folder; `overrides` maps dotted keys to
-    values (`{"seeds": [0, 1], "experiments.topics.strong_training.epochs": 1}`). Paths become
-    absolute: relative storage against the working folder. Raises ConfigError in one line.
+    `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
+    `overrides` maps dotted keys to values, `{"seeds": [0, 1], "name": "x"}`
+    Paths become absolute: relative storage against the working folder. Raises ConfigError in one
+    line.
     """
     path = Path(path)
     if not path.is_file():
@@ -468,18 +470,18 @@ def load(
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
     for key, value in (overrides or {}).items():
         _set(raw, key.split("."), value)
-    return parse(raw, data=data or os.environ.get("RAW2S_DATA"))
+    return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
 
 
-def parse(raw: dict[str, Any], *, data: str | None = None) -> Run:
-    """A configuration from plain dictionaries; see `load`."""
+def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None = None) -> Run:
+    """A configuration from plain dictionaries; `fallback` is RAW2S_DATA, see `load`."""
     try:
         run = Run.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_one_line(error)) from error
     experiments = {}
     for name, experiment in run.experiments.items():
-        folder = data or experiment.task.data.folder
+        folder = data or experiment.task.data.folder or fallback
         if folder is not None:
             if not Path(folder).is_dir():
                 raise ConfigError(f"data folder {folder} does not exist")

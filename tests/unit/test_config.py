@@ -118,3 +118,20 @@ def test_the_data_folder_reaches_every_task(tmp_path: Path) -> None:
     folders = {e.task.data.folder for e in run.experiments.values()}
     assert folders == {str(tmp_path)}
     assert yaml.safe_load(config.dump(run))["experiments"]["topics"]["task"]["data"]["folder"]
+
+
+def test_the_variable_serves_only_tasks_without_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (named := tmp_path / "named").mkdir()
+    (asked := tmp_path / "asked").mkdir()
+    monkeypatch.setenv("RAW2S_DATA", str(tmp_path))
+    overrides = {"experiments.topics.task.data.folder": str(named)}
+
+    def folders(run: config.Run) -> list[str | None]:
+        return [run.experiments[name].task.data.folder for name in ("topics", "slots")]
+
+    assert folders(config.load(TINY, overrides=overrides)) == [str(named), str(tmp_path)]
+    assert folders(config.load(TINY, overrides=overrides, data=str(asked))) == [str(asked)] * 2
+    monkeypatch.setenv("RAW2S_DATA", "")
+    assert folders(config.load(TINY)) == [None, None]
