@@ -20,7 +20,8 @@ from pathlib import Path
 from raw2s import config
 from raw2s.config import Cluster
 from raw2s.orchestration.cluster import connected
-from raw2s.orchestration.inference import Hosts, Request, ask_at_once
+from raw2s.orchestration.hosts import Hosts, Request
+from raw2s.orchestration.inference import ask
 from raw2s.orchestration.progress import Board
 from raw2s.pipeline import STAGES, recipe
 from raw2s.stages import labels
@@ -55,30 +56,34 @@ def computing(run: config.Run) -> float:
 
 def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
     """Seconds of labelling split B of one experiment by all weak models at once, and one after
-    another with all CPUs each, and how many models; start-up of the actors included in both."""
+    another with all CPUs each, and how many models. The models are loaded before the clock runs."""
     import ray
 
     store = Store(run.storage)
     jobs = [job for job in recipe(run).jobs("label") if job.title.startswith(f"{name}/")]
+    requests = [labels.request(job, store) for job in jobs]
     cores = os.cpu_count() or 1
     with connected(Cluster(object_store_mb=128)):
         board = ray.remote(num_cpus=0)(Board).remote()
 
-        def seconds(cpus: float, groups: list[list[Request]]) -> float:
+        def seconds(group: list[Request], cpus: float) -> float:
             hosts = Hosts(board)
+            group = [_with_cpus(request, cpus) for request in group]
+            pools = hosts.bring_up(group)
+            # The first call starts the processes that carry rows, the second is the one measured.
+            ask([_head(request) for request in group], pools, board)
             started = time.monotonic()
-            for group in groups:
-                ask_at_once([_with_cpus(request, cpus) for request in group], hosts, board)
-                if len(groups) > 1:
-                    hosts.release()
+            ask(group, pools, board)
             took = time.monotonic() - started
             hosts.release()
             return took
 
-        requests = [labels.request(job, store) for job in jobs]
-        seconds(1, [requests[:1]])
-        at_once = seconds(min(1.0, cores / len(jobs)), [requests])
-        return at_once, seconds(cores, [[request] for request in requests]), len(jobs)
+        at_once = seconds(requests, min(1.0, cores / len(jobs)))
+        return at_once, sum(seconds([request], cores) for request in requests), len(jobs)
+
+
+def _head(request: Request) -> Request:
+    return replace(request, rows=request.rows.head(8))
 
 
 def _with_cpus(request: Request, cpus: float) -> Request:

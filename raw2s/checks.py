@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raw2s.config import Experiment, Model, Run, Training
@@ -82,18 +83,27 @@ def _hosting(model: Model) -> float | None:
 
 
 def check_cluster(run: Run) -> None:
-    """Raise ConfigError where a stage's group of workers can never be placed on the cluster."""
-    from raw2s.orchestration.cluster import resources
+    """Raise ConfigError where a stage can never be placed on the cluster: a group of workers whole,
+    of a pool one actor. A worker or actor stands on one node."""
+    from raw2s.orchestration.cluster import nodes
 
-    have = resources()
+    have = nodes()
     for need in needs(run):
-        for what, each in (("GPU", need.gpus), ("CPU", need.cpus)):
-            units = need.at_once if need.group else 1
-            if units * each > have[what]:
-                raise ConfigError(
-                    f"{need.stage} ({need.model}) needs {units * each:g} {what}s, "
-                    f"the cluster has {have[what]:g}"
-                )
+        room = sum(_times(node, need) for node in have)
+        units = need.at_once if need.group else 1
+        if room < units:
+            sizes = ", ".join(f"{node['CPU']:g} CPUs and {node['GPU']:g} GPUs" for node in have)
+            raise ConfigError(
+                f"{need.stage} ({need.model}) needs {units} times {need.cpus:g} CPUs and "
+                f"{need.gpus:g} GPUs, the cluster has room for {room} (nodes of {sizes})"
+            )
+
+
+def _times(node: Mapping[str, float], need: Need) -> int:
+    """How often the need fits on a node."""
+    asked = {"CPU": need.cpus, "GPU": need.gpus}
+    # Fractions such as 0.1 have no exact binary form.
+    return min(int(node[what] / each + 1e-9) for what, each in asked.items() if each)
 
 
 def check_experiment(name: str, e: Experiment, classes: int | None) -> None:

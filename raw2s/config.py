@@ -427,6 +427,8 @@ class Cluster(Strict):
     """Its object store, in MiB."""
     train_runs: Positive | None = None
     """Ray Train runs at once; a stage's models share them, one after another. None: one each."""
+    hosts: Positive | None = None
+    """Models hosted at once at most, a pool of actors each. None: as many as fit."""
     answer_actors: Positive = 1
     """Actors that answer the test for all trained models."""
 

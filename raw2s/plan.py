@@ -25,10 +25,10 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
 
     have = None
     if address is not None:
-        from raw2s.orchestration.cluster import connected, resources
+        from raw2s.orchestration.cluster import connected, nodes
 
         with connected(Cluster(address=address)):
-            have = resources()
+            have = nodes()
     table = Table(
         "stage", "model", "workers", "CPUs", "GPUs", "memory each",
         title="What each stage needs", title_justify="left",
@@ -47,6 +47,5 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         "Memory: weights, gradients and optimiser state; activations come on top.", style="dim"
     )
     if have is not None:
-        console.print(
-            f"The cluster has {have['nodes']:g} nodes, {have['CPU']:g} CPUs, {have['GPU']:g} GPUs."
-        )
+        cpus, gpus = (sum(node[what] for node in have) for what in ("CPU", "GPU"))
+        console.print(f"The cluster has {len(have)} nodes, {cpus:g} CPUs, {gpus:g} GPUs.")

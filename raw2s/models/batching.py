@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-def context_length(model: PreTrainedModel) -> int | None:
-    """The longest sequence in tokens that the model can read; None if it has no limit (BLOOM)."""
-    settings = model.config.get_text_config().to_dict()
+def context_length(config: PreTrainedConfig) -> int | None:
+    """The longest sequence in tokens that a model of this configuration can read; None if it has no
+    limit (BLOOM)."""
+    settings = config.get_text_config().to_dict()
     length = settings.get("max_position_embeddings", settings.get("n_positions"))
     return None if length is None else int(length)
 
@@ -50,7 +51,7 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def check_context(model: PreTrainedModel, lengths: Sequence[int], name: str, what: str) -> None:
     """Raise ValueError for the first of `lengths` (tokens) that exceeds the model's context."""
-    limit = context_length(model)
+    limit = context_length(model.config)
     for i, length in enumerate(lengths):
         if limit is not None and length > limit:
             raise ValueError(

@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from raw2s.models import heads
+from raw2s.models.batching import context_length
+
+_END_OF_TEXT = "<|endoftext|>"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
 
@@ -24,19 +31,32 @@ def load_tokenizer(
     """Load a tokenizer that has a padding token.
 
     Without one of its own, its end-of-sequence token pads as well: padding is told by the attention
-    mask, never by the id, so the end of a sequence keeps its meaning. Raises ValueError for a
-    tokenizer that has neither, FileNotFoundError for a local folder that is not there.
+    mask, never by the id, so the end of a sequence keeps its meaning. A tokenizer that names no
+    end-of-sequence token but knows <|endoftext|> (Qwen-7B) ends with that. Raises ValueError for
+    one that knows neither, FileNotFoundError for a local folder that is not there.
     """
     _check_folder(path)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        path, revision=revision, trust_remote_code=trust_remote_code
-    )
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **source)
     if tokenizer.eos_token is None:
-        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token")
+        if tokenizer.convert_tokens_to_ids(_END_OF_TEXT) in (None, tokenizer.unk_token_id):
+            raise ValueError(f"{path}: the tokenizer has no end-of-sequence token")
+        tokenizer = AutoTokenizer.from_pretrained(path, eos_token=_END_OF_TEXT, **source)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def load_context(
+    path: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> int | None:
+    """The longest sequence in tokens that a model can read, from its configuration alone; None if
+    it has no limit."""
+    config = AutoConfig.from_pretrained(
+        path, revision=revision, trust_remote_code=trust_remote_code
+    )
+    return context_length(config)
 
 
 def load_causal_lm(
@@ -79,20 +99,27 @@ def load_classifier(
     """Load a `num_labels`-way classifier in evaluation mode, from a language model or a classifier.
 
     Over a language model, the head is new and depends on `seed` alone; torch's global generator is
-    left as it was. The model's padding id is that of `load_tokenizer`, since these models pool the
-    last token that is not padding. Other arguments and errors as `load_causal_lm`; ValueError also
-    for a saved classifier with another number of classes.
+    left as it was. An architecture that has no classifier gets the head of
+    `raw2s.models.heads`. The model's padding id is that of `load_tokenizer`, since these models
+    pool the last token that is not padding. Other arguments and errors as `load_causal_lm`;
+    ValueError also for a saved classifier with another number of classes.
     """
     if num_labels < 2:
         raise ValueError(f"num_labels must be at least 2, got {num_labels}")
     _check_weights(path)
     source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(path, **source)
+    in_place = getattr(config, heads.MARK, None)
     trained = any("SequenceClassification" in name for name in config.architectures or [])
-    if trained and config.num_labels != num_labels:
+    classes = in_place or (config.num_labels if trained else num_labels)
+    if classes != num_labels:
         raise ValueError(
-            f"num_labels is {num_labels}, the classifier in {path} has {config.num_labels} classes"
+            f"num_labels is {num_labels}, the classifier in {path} has {classes} classes"
         )
+    if in_place or not _has_classifier(config):
+        with torch.random.fork_rng():
+            model = _in_place(path, num_labels, dtype, source, seed, saved=in_place)
+        return _placed(model, device)
     config.num_labels = num_labels
     config.pad_token_id = load_tokenizer(path, **source).pad_token_id
     with torch.random.fork_rng():
@@ -107,6 +134,49 @@ def load_classifier(
     head = () if trained else ("score.", "classifier.")
     _check_complete(path, {key for key in info["missing_keys"] if not key.startswith(head)})
     return _placed(model, device)
+
+
+def _in_place(
+    path: str,
+    num_labels: int,
+    dtype: torch.dtype | None,
+    source: dict[str, Any],
+    seed: int,
+    *,
+    saved: int | None,
+) -> PreTrainedModel:
+    """A language model with a head in place of its own; `saved` if the folder holds that head."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype="auto" if dtype is None else dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=saved is not None,
+        **source,
+    )
+    model, info = loaded
+    _check_complete(path, info["missing_keys"])
+    model = heads.classify_in_place(model, num_labels, seed=seed)
+    model.config.pad_token_id = load_tokenizer(path, **source).pad_token_id
+    if saved is not None:
+        head = model.get_output_embeddings().weight
+        name = next(name for name, weight in model.named_parameters() if weight is head)
+        with torch.no_grad():
+            head.copy_(_tensor(path, name))
+    return model
+
+
+def _tensor(path: str, name: str) -> torch.Tensor:
+    for file in sorted(Path(path).glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118  (not a dictionary)
+                return tensors.get_tensor(name)
+    raise ValueError(f"{path}: the weights have no {name}")
+
+
+def _has_classifier(config: PreTrainedConfig) -> bool:
+    own_code = getattr(config, "auto_map", None) or {}
+    name = "AutoModelForSequenceClassification"
+    return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or name in own_code
 
 
 def _check_folder(path: str) -> None:

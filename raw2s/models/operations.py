@@ -19,6 +19,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raw2s.models import inference
+from raw2s.models.batching import context_length
 from raw2s.models.encoding import encode_completion, encode_prompt
 
 
@@ -80,7 +81,7 @@ def _score(
     rows: pd.DataFrame,
     batch_size: int,
 ) -> pd.DataFrame:
-    limit = getattr(model.config, "max_position_embeddings", None) or math.inf
+    limit = context_length(model.config) or math.inf
     fits = [
         len(encode_prompt(tokenizer, prompt)) + len(encode_completion(tokenizer, completion)[0])
         <= limit

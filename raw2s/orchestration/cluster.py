@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -49,11 +50,15 @@ def connected(cluster: Cluster) -> Iterator[None]:
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
     }
     if not address:
+        # No node of this machine is ever preempted; the watcher is one more process a run.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         common |= {
             "num_cpus": cluster.cpus,
             "object_store_memory": cluster.object_store_mb * 1024 * 1024,
             "include_dashboard": False,
         }
+    else:
+        _check_reachable(address)
     try:
         with _without_stderr():
             ray.init(address=address or "local", **common)
@@ -80,14 +85,29 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def resources() -> dict[str, float]:
-    """CPUs, GPUs and memory (bytes) of the connected cluster, and its number of nodes."""
+def nodes() -> list[dict[str, float]]:
+    """CPUs and GPUs of each node of the connected cluster."""
     import ray
 
-    total = ray.cluster_resources()
-    return {
-        "nodes": float(sum(1 for node in ray.nodes() if node["Alive"])),
-        "CPU": float(total.get("CPU", 0)),
-        "GPU": float(total.get("GPU", 0)),
-        "memory": float(total.get("memory", 0)),
-    }
+    return [
+        {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def resources() -> dict[str, float]:
+    """CPUs and GPUs of the whole cluster."""
+    have = nodes()
+    return {what: sum(node[what] for node in have) for what in ("CPU", "GPU")}
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ConfigError where nothing listens; Ray would try for minutes before it said so."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error

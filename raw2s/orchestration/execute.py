@@ -7,8 +7,8 @@ from typing import Any
 
 from raw2s import stages
 from raw2s.config import Cluster
-from raw2s.orchestration.cluster import resources
-from raw2s.orchestration.inference import Hosts, ask, ask_at_once
+from raw2s.orchestration.hosts import Hosts
+from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.orchestration.progress import Board, Display
 from raw2s.orchestration.tasks import run_tasks
 from raw2s.orchestration.training import train
@@ -26,7 +26,7 @@ def execute(plan: Plan, store: Store, cluster: Cluster, display: Display) -> Non
     import ray
 
     board: Any = ray.remote(num_cpus=0)(Board).remote()
-    hosts = Hosts(board)
+    hosts = Hosts(board, cluster.hosts)
     for stage, title in STAGES.items():
         jobs = plan.jobs(stage)
         todo = [job for job in jobs if not store.has(job)]
@@ -45,27 +45,20 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
         for job in jobs:
             stages.DRIVEN[stage](job, store)
     elif stage in stages.COMPUTED:
-        _make_room(hosts, [job.runtime.get("cpus", 1) for job in jobs], 1)
+        # Tasks may wait for one another, the weak judges should not have to start again.
+        hosts.make_room(max(job.runtime.get("cpus", 1) for job in jobs))
         run_tasks(jobs, store, board)
     elif stage in stages.TRAINED:
-        shares = [job.runtime["workers"] * job.runtime["cpus"] for job in jobs]
-        _make_room(hosts, shares, cluster.train_runs)
+        shares = sorted(job.runtime["workers"] * job.runtime["cpus"] for job in jobs)
+        hosts.make_room(sum(shares[-(cluster.train_runs or len(jobs)) :]))
         train(jobs, store, board, runs=cluster.train_runs)
     else:
         requests = [labels.request(job, store) for job in jobs]
         if stage in stages.ASKED_AT_ONCE:
             answers = ask_at_once(requests, hosts, board)
         else:
-            share = {key: jobs[0].runtime[key] for key in ("cpus", "gpus")}
-            answers = ask(requests, hosts.idle(actors=cluster.answer_actors, **share), board)
+            cpus, gpus = jobs[0].runtime["cpus"], jobs[0].runtime["gpus"]
+            actors = hosts.any(cluster.answer_actors, cpus, gpus)
+            answers = ask_in_turn(requests, actors, board)
         for job, answer in zip(jobs, answers, strict=True):
             labels.save(job, store, answer)
-
-
-def _make_room(hosts: Hosts, shares: Sequence[float], at_once: int | None) -> None:
-    """End the hosts if other work would have to wait for what they hold: GPUs always, CPUs where
-    the stage's first `at_once` jobs (None: all) do not fit beside them."""
-    have = resources()["CPU"]
-    wanted = min(have, sum(sorted(shares, reverse=True)[:at_once]))
-    if hosts.held("GPU") or hosts.held("CPU") > have - wanted:
-        hosts.release()

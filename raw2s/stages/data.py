@@ -119,10 +119,8 @@ def fit_job(
 
 def fit(job: Job, store: Store) -> None:
     """Raise ConfigError for a text that is longer than a model's context."""
-    from transformers import AutoConfig
-
     from raw2s.models.encoding import encode_completion, encode_prompt
-    from raw2s.models.loading import load_tokenizer
+    from raw2s.models.loading import load_context, load_tokenizer
 
     longest = {}
     for model in job.spec["models"]:
@@ -130,12 +128,7 @@ def fit(job: Job, store: Store) -> None:
         context = model["context"]
         try:
             if context is None:
-                config = AutoConfig.from_pretrained(
-                    source["path"],
-                    revision=source["revision"],
-                    trust_remote_code=source["trust_remote_code"],
-                )
-                context = getattr(config, "max_position_embeddings", None)
+                context = load_context(**source)
             tokens = load_tokenizer(**source)
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]

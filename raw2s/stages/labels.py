@@ -20,7 +20,8 @@ from raw2s.stages.training import model_source
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
-    from raw2s.orchestration.inference import Answer, Request
+    from raw2s.orchestration.hosts import Request
+    from raw2s.orchestration.inference import Answer
 
 
 def _runtime(labelling: Labelling) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _question(labels: int | None, options: dict[str, Any]) -> dict[str, Any]:
 
 def request(job: Job, store: Store) -> Request:
     """What the job asks, with its rows."""
-    from raw2s.orchestration.inference import Request
+    from raw2s.orchestration.hosts import Request
 
     asked = rows(store, job.inputs["splits"], job.spec["split"])[["id", "text"]]
     if job.spec.get("rows") is not None:

@@ -80,6 +80,7 @@ def supervision_job(
     if labels is None:
         # Words are bridged into the strong model's tokens, so its tokenizer counts.
         spec |= source_spec(strong) | {"task": task.name, "options": task.options}
+        spec["context"] = strong.scratch.context if strong.scratch else None
         inputs |= {"model": tokenizer} if tokenizer else {}
         runtime = {"task": task.model_dump(mode="json")}
     return Job("supervision", title, spec, inputs, runtime)
@@ -203,10 +204,13 @@ def _generation(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Bridge the best sequence of each weak model into the strong model's tokens."""
     from raw2s.models.encoding import encode_prompt
-    from raw2s.models.loading import load_tokenizer
+    from raw2s.models.loading import load_context, load_tokenizer
     from raw2s.tasks import make
 
-    tokenizer = load_tokenizer(**model_source(job, store))
+    source = model_source(job, store)
+    tokenizer = load_tokenizer(**source)
+    context = load_context(**source) if "source" in job.spec else job.spec["context"]
+    limit = math.inf if context is None else context
     task = make(TaskConfig(**job.runtime["task"]))
     prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
     best = {
@@ -228,6 +232,10 @@ def _generation(
             bridged = bridge_sequence(tokenizer, prompt, answer)
             if bridged is None:
                 counts[name]["refused by the bridge"] += 1
+                continue
+            if len(bridged["input_ids"]) > limit:
+                # The student's tokenizer may need more tokens for it than the weak model's.
+                counts[name]["longer than the student's context"] += 1
                 continue
             sequences.append({"id": item, "source": name} | bridged)
             confidences.append(float(np.mean(bridged["unit_logprobs"])))

@@ -44,10 +44,18 @@ def no_progress(done: int, total: int) -> None:
 
 
 def model_source(job: Job, store: Store) -> dict[str, Any]:
-    """path, revision and trust_remote_code of the model that a job starts from or asks."""
-    if "model" in job.inputs:
-        return {"path": str(store.path(job.inputs["model"]))}
-    return dict(job.spec["source"])
+    """path, revision and trust_remote_code of the model that a job starts from or asks.
+
+    A model trained here from one with code of its own keeps that code.
+    """
+    if "model" not in job.inputs:
+        return dict(job.spec["source"])
+    origin = job.inputs["model"]
+    source = {"path": str(store.path(origin))}
+    while "model" in origin.inputs:
+        origin = origin.inputs["model"]
+    trusted = origin.spec.get("source", {}).get("trust_remote_code", False)
+    return source | ({"trust_remote_code": True} if trusted else {})
 
 
 def pretrain_job(model: Model, corpus_of: Job, tokenizer_of: Job) -> Job:

@@ -53,7 +53,17 @@ def trainer_arguments(
     }
     if training.zero_stage is not None:
         arguments["deepspeed"] = deepspeed_dictionary(training)
+        if training.gpus_per_worker == 0:
+            _leave_collectives_to_gloo()
     return arguments
+
+
+def _leave_collectives_to_gloo() -> None:
+    """Keep DeepSpeed from compiling its shared-memory collectives at their first use on CPUs, which
+    takes most of a minute and a C++ compiler."""
+    import deepspeed.ops
+
+    vars(deepspeed.ops)["__compatible_ops__"] = {}
 
 
 def deepspeed_dictionary(training: Training) -> dict[str, Any]:

@@ -32,8 +32,14 @@ def run(tmp_path: Path, *overrides: str, config: str = "tiny.yaml") -> str:
         ("experiments.topics.task.options.colour=red", "has no option 'colour'"),
         ("experiments.topics.weak.0.scratch.context=12", "needs"),
         ("experiments.topics.strong={name: x, path: ./nowhere}", "there is no folder ./nowhere"),
-        ("experiments.topics.strong_training.gpus_per_worker=4", "the cluster has 0"),
-        ("experiments.topics.strong_training.workers=8", "needs 8 CPUs, the cluster has 2"),
+        (
+            "experiments.topics.strong_training.gpus_per_worker=4",
+            "room for 0 (nodes of 2 CPUs and 0 GPUs)",
+        ),
+        (
+            "experiments.topics.strong_training.workers=8",
+            "needs 8 times 1 CPUs and 0 GPUs, the cluster has room for 2",
+        ),
     ],
 )
 def test_before_any_training(override: str, message: str, tmp_path: Path) -> None:

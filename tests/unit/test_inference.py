@@ -287,5 +287,5 @@ def test_too_long_and_bad_settings() -> None:
     with pytest.raises(ValueError, match="batch_size must be"):
         score(model, tokenizer, ["a"], ["a"], batch_size=0)
     assert generate(model, tokenizer, [], batch_size=2) == []
-    lengths = {a: context_length(make(a, k)[0]) for a, k in PAIRS}
+    lengths = {a: context_length(make(a, k)[0].config) for a, k in PAIRS}
     assert lengths == dict.fromkeys(ARCHITECTURES, 64) | {"bloom": None}
