@@ -1,4 +1,4 @@
-"""A run's results in its folder: results.parquet, results.csv, report.html, and the terminal's
+"""A run's results in its folder: results.parquet, .csv and .md, report.html, and the terminal's
 table."""
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from raw2s.errors import ConfigError
 from raw2s.evaluation import agreement
 from raw2s.pipeline import STAGES, Plan, recipe
 from raw2s.reports.html import write_html
+from raw2s.reports.markdown import write_markdown
 from raw2s.reports.table import summarise, terminal_table, write_csv
 from raw2s.store import Store, write_text
 
@@ -29,6 +30,7 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
     results.to_parquet(folder / "results.parquet", index=False)
     summary = summarise(results)
     write_csv(summary, folder / "results.csv")
+    write_markdown(summary, folder / "results.md")
     details = _details(plan, store, folder)
     write_text(folder / "details.json", json.dumps(details, indent=1))
     agreements = _agreements(results)

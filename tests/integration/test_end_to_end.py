@@ -74,6 +74,7 @@ def test_a_run_leaves_everything_that_a_reader_wants(storage: Path) -> None:
         "http://www.w3.org", ""
     )
     assert len(pd.read_csv(folder / "results.csv")) == 4 + 4 + 5 + 3
+    assert "| Joint Decoding + aux |" in (folder / "results.md").read_text()
     assert config.load(folder / "config.yaml") == run
     assert json.loads((folder / "environment.json").read_text())["packages"]["ray"]
 

@@ -16,7 +16,9 @@ import pytest
 from rich.console import Console
 
 from raw2s.evaluation.slu_f1 import from_counts
+from raw2s.reports import cells
 from raw2s.reports.html import render_html, write_html
+from raw2s.reports.markdown import write_markdown
 from raw2s.reports.plots import agreement_heatmap, labelling_timeline, score_bars
 from raw2s.reports.table import summarise, terminal_table, write_csv
 
@@ -136,6 +138,18 @@ def printed(summary: pd.DataFrame) -> str:
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(terminal_table(summary))
     return console.export_text()
+
+
+def test_markdown_has_a_table_for_each_experiment(results: pd.DataFrame, tmp_path: Path) -> None:
+    both = pd.concat([results, results.assign(experiment="a|b")], ignore_index=True)
+    summary = summarise(both, n_resamples=50)
+    write_markdown(summary, tmp_path / "results.md")
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("**")] == ["**toy**", "**a|b**"]
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert {len(row) for row in rows} == {6}
+    system = summary.iloc[0]
+    assert rows[2][:2] == [f"| {system['system']}", cells.row_texts(system)[2]]
 
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.DataFrame) -> None:
