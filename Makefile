@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow lint bench clean
 
 demo: .venv/installed
-	$(BIN)/raw2s run configs/demo.yaml
+	$(BIN)/raw2s demo
 
 test: .venv/installed lint
 	$(BIN)/python -m pytest -q -m "not slow"

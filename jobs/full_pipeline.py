@@ -17,10 +17,9 @@ from raw2s.cli import main  # noqa: E402  (the checkout is put on the path first
 
 
 def command(arguments: list[str]) -> list[str]:
-    """The arguments of `raw2s`: the demo's configuration where none is named."""
+    """The arguments of `raw2s`: `demo` where no configuration is named."""
     named = bool(arguments) and not arguments[0].startswith("-")
-    first = [] if named else [str(ROOT / "configs" / "demo.yaml")]
-    return ["run", *first, *arguments]
+    return ["run" if named else "demo", *arguments]
 
 
 if __name__ == "__main__":

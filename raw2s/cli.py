@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from raw2s import __version__, config
 from raw2s.errors import ConfigError
+
+DEMO = Path(__file__).parent / "demo.yaml"
+"""The configuration of `raw2s demo`, which is configs/demo.yaml."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             show(parsed.run)
             return 0
-        settings = config.load(parsed.config, data=parsed.data, overrides=_overrides(parsed.set))
+        path = DEMO if parsed.command == "demo" else parsed.config
+        settings = config.load(path, data=parsed.data, overrides=_overrides(parsed.set))
         if parsed.command == "plan":
             from raw2s.plan import show_plan
 
@@ -45,8 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do a run and write its report")
     plan = commands.add_parser("plan", help="show a run's stages, models and needs; do nothing")
+    demo = commands.add_parser("demo", help="do the demo's run: a toy world, both kinds of task")
     for command in (run, plan):
         command.add_argument("config", metavar="CONFIG", help="a YAML file, see configs/")
+    for command in (run, plan, demo):
         command.add_argument("--data", metavar="FOLDER", help="read data from local files")
         command.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[],

@@ -145,7 +145,7 @@ def test_markdown_has_a_table_for_each_experiment(results: pd.DataFrame, tmp_pat
     summary = summarise(both, n_resamples=50)
     write_markdown(summary, tmp_path / "results.md")
     lines = (tmp_path / "results.md").read_text().splitlines()
-    assert [line for line in lines if line.startswith("**")] == ["**toy**", "**a|b**"]
+    assert [line for line in lines if line.startswith("**")] == ["**sciq**", "**a|b**"]
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
     assert {len(row) for row in rows} == {6}
     system = summary.iloc[0]
