@@ -1,12 +1,14 @@
 """Scores, performance gap recovered, agreement and intervals: numpy, scipy, pandas, rapidfuzz."""
 
 from raw2s.evaluation.agreement import agreement
+from raw2s.evaluation.calibration import Calibration, calibration
 from raw2s.evaluation.metrics import accuracy
 from raw2s.evaluation.pgr import Pgr, pgr
 from raw2s.evaluation.slu_f1 import SluCounts, SluF1, from_counts, item_counts, slu_f1
 from raw2s.evaluation.statistics import Interval, ScoreInterval, bootstrap, paired_bootstrap
 
 __all__ = [
+    "Calibration",
     "Interval",
     "Pgr",
     "ScoreInterval",
@@ -15,6 +17,7 @@ __all__ = [
     "accuracy",
     "agreement",
     "bootstrap",
+    "calibration",
     "from_counts",
     "item_counts",
     "paired_bootstrap",

@@ -5,29 +5,24 @@ Concentrations alpha > 0 come from logits z, alpha_0 is their sum:
   L_REG(z, k) = KL(Dir(alpha with alpha_k replaced by 1) || Dir(1))       (App. H)
   L_EDL(z, k) = L_NLL + reg_coef * L_REG, and sum_k p_k L_EDL(z, k) for a soft label p (Eq. 4).
 
-With the excess e = alpha - 1 and B(x; c) = lnGamma(c) - lnGamma(c + x) + x psi(c + x), every L_REG
-is sum_j B(e_j; 1) - B(sum_j e_j; K) with e_k = 0: O(K) for all k at once, and B is an integral of
-t psi'(c + t), so it has a short Taylor series where the plain formula cancels.
+With the excess e = alpha - 1 and B of `raw2s.method.bregman`, every L_REG is
+sum_j B(e_j; 1) - B(sum_j e_j; K) with e_k = 0: O(K) for all k at once.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from raw2s.method.targets import are_indices, at_least_float32, check_finite, check_targets, reduce
+from raw2s.method.bregman import bregman
+from raw2s.method.evidence import Evidence, concentration_excess, log_concentration
+from raw2s.method.targets import are_indices, check_finite, check_targets, reduce
+from raw2s.method.vocabulary import FEWEST_CLASSES, Options, vocabulary_loss
 
-Evidence = Literal["exp+1", "exp", "softplus+1", "relu+1"]
 Regulariser = Literal["per_label", "mixed"]
-
-_SERIES_BELOW = 0.01
-_SERIES_TERMS = 9
 
 
 class EvidentialOptions(TypedDict, total=False):
@@ -40,41 +35,6 @@ class EvidentialOptions(TypedDict, total=False):
     max_regulariser: float | None
     on_regulariser: Callable[[Tensor], None] | None
     validate: bool
-
-
-def log_concentration(logits: Tensor, evidence: Evidence = "exp+1") -> Tensor:
-    """log alpha (..., K) of logits (..., K), in log space and unclamped; at least float32."""
-    z = at_least_float32(logits)
-    if evidence == "exp":
-        return z
-    if evidence == "exp+1":
-        return _softplus(z)
-    if evidence == "softplus+1":
-        return torch.log1p(_softplus(z))
-    if evidence == "relu+1":
-        return torch.log1p(torch.relu(z))
-    raise ValueError(f"evidence must be exp+1, exp, softplus+1 or relu+1, it is {evidence!r}")
-
-
-def concentration_excess(
-    logits: Tensor, evidence: Evidence = "exp+1", clamp: float | None = None
-) -> Tensor:
-    """alpha - 1 (..., K), exact also where alpha is near 1; z is first cut to [-clamp, clamp].
-
-    In (-1, inf) for `exp`, in [0, inf) for the others; at least float32.
-    """
-    z = at_least_float32(logits)
-    if clamp is not None:
-        z = z.clamp(-clamp, clamp)
-    if evidence == "exp":
-        return torch.expm1(z)
-    if evidence == "exp+1":
-        return torch.exp(z)
-    if evidence == "softplus+1":
-        return _softplus(z)
-    if evidence == "relu+1":
-        return torch.relu(z)
-    raise ValueError(f"evidence must be exp+1, exp, softplus+1 or relu+1, it is {evidence!r}")
 
 
 def dirichlet_nll(logits: Tensor, evidence: Evidence = "exp+1") -> Tensor:
@@ -104,15 +64,15 @@ def dirichlet_regulariser(
     if regulariser not in ("per_label", "mixed"):
         raise ValueError(f"regulariser must be per_label or mixed, it is {regulariser!r}")
     if targets is None or (regulariser == "per_label" and not are_indices(logits, targets)):
-        terms = _bregman(excess, 1.0)
+        terms = bregman(excess, 1.0)
         others = excess.sum(-1, keepdim=True) - excess
-        per_label = terms.sum(-1, keepdim=True) - terms - _bregman(others, classes)
+        per_label = terms.sum(-1, keepdim=True) - terms - bregman(others, classes)
         return per_label if targets is None else (targets.to(excess.dtype) * per_label).sum(-1)
     if are_indices(logits, targets):
         kept = excess.scatter(-1, targets.unsqueeze(-1), 0.0)
     else:
         kept = excess * (1 - targets.to(excess.dtype))
-    return _bregman(kept, 1.0).sum(-1) - _bregman(kept.sum(-1), classes)
+    return bregman(kept, 1.0).sum(-1) - bregman(kept.sum(-1), classes)
 
 
 def evidential_loss(
@@ -139,6 +99,17 @@ def evidential_loss(
     indices = are_indices(logits, targets)
     if validate:
         check_targets(logits, targets)
+    if regulariser not in ("per_label", "mixed"):
+        raise ValueError(f"regulariser must be per_label or mixed, it is {regulariser!r}")
+    chunked = logits.shape[-1] >= FEWEST_CLASSES and logits.dtype != torch.float64
+    if chunked and not targets.requires_grad:
+        kind = "indices" if indices else regulariser
+        options = Options(evidence, reg_coef, kind, clamp, max_regulariser)
+        flat = targets.reshape(-1) if indices else targets.reshape(-1, logits.shape[-1])
+        loss, penalty = vocabulary_loss(logits.reshape(-1, logits.shape[-1]), flat, options)
+        if on_regulariser is not None and reg_coef != 0:
+            on_regulariser(penalty.view(logits.shape[:-1]))
+        return reduce(loss.view(logits.shape[:-1]), reduction)
     nll = dirichlet_nll(logits, evidence)
     if indices:
         loss = nll.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
@@ -187,49 +158,3 @@ def dirichlet_uncertainty(
         "expected_entropy": expected,
         "mutual_information": (entropy - expected).clamp(min=0),
     }
-
-
-def _softplus(z: Tensor) -> Tensor:
-    # torch's softplus turns linear at 20, which is too early for float64.
-    return torch.logaddexp(z, torch.zeros_like(z))
-
-
-class _Bregman(torch.autograd.Function):
-    """B(x; c), the Bregman divergence of lnGamma from c to c + x seen from c + x; dB = x psi'."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, base: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.base = base
-        ratio = x / base
-        series = torch.zeros_like(x)
-        for coefficient in reversed(_series(base)):
-            series = series * ratio + coefficient
-        at = x + base
-        plain = math.lgamma(base) - torch.lgamma(at) + x * torch.digamma(at)
-        return torch.where(ratio.abs() < _SERIES_BELOW, series * ratio * ratio, plain)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return grad * x * torch.special.polygamma(1, x + ctx.base), None
-
-
-def _bregman(x: Tensor, base: float) -> Tensor:
-    result: Tensor = _Bregman.apply(x, base)
-    return result
-
-
-@lru_cache(maxsize=64)
-def _series(base: float) -> tuple[float, ...]:
-    # Coefficients of (x / base)^(m + 2): psi^(m+1)(c) / (m! (m + 2)), with Hurwitz's zeta.
-    at = torch.tensor(base, dtype=torch.float64)
-    return tuple(
-        (-1) ** m
-        * (m + 1)
-        / (m + 2)
-        * torch.special.zeta(torch.tensor(m + 2.0, dtype=torch.float64), at).item()
-        * base ** (m + 2)
-        for m in range(_SERIES_TERMS)
-    )

@@ -1,7 +1,7 @@
 """Label models: one posterior from the votes of several weak models.
 
-Class votes are 0..K-1 with -1 for an abstention (`MajorityVote`); signed votes are -1, +1 with 0
-for an abstention (`FlyingSquid`). `signed_votes` turns the first into the second.
+Class votes are 0..K-1 with -1 for an abstention (`MajorityVote`, `DawidSkene`); signed votes are
+-1, +1 with 0 for an abstention (`FlyingSquid`). `signed_votes` turns the first into the second.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from raw2s.method.dawid_skene import DawidSkene as DawidSkene
 from raw2s.method.ensemble import Array, check_weights, mean_probability
 
 Votes = NDArray[np.int64]
@@ -109,6 +110,20 @@ class FlyingSquid:
             joint[voter] = factor.values
         self.joint = joint
         return self
+
+    @property
+    def accuracies(self) -> Array:
+        """P(the vote is right | it is cast) (N,); 1/2 for a voter that never votes.
+
+        Raises ValueError before `fit`. The library counts a triplet whose voters have no item in
+        common as chance, so a voter that never votes pulls the others down.
+        """
+        if self.joint is None:
+            raise ValueError("fit comes before accuracies")
+        right = self.joint[:, 0, 0] + self.joint[:, 2, 1]
+        cast = self.joint[:, [0, 2]].sum((1, 2))
+        votes = cast > _ROUNDING
+        return np.where(votes, right / np.where(votes, cast, 1.0), 0.5)
 
     def predict_proba(self, votes: ArrayLike) -> Array:
         """[P(class 0), P(class 1)] (n, 2) of signed votes (n, N): class 0 is -1, class 1 is +1."""

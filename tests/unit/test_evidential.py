@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
+from raw2s.method.evidence import Evidence, concentration_excess
 from raw2s.method.evidential import (
-    Evidence,
     Regulariser,
     clamped_share,
-    concentration_excess,
     dirichlet_nll,
     dirichlet_regulariser,
     dirichlet_uncertainty,

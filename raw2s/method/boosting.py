@@ -1,0 +1,450 @@
+"""Boosting of experts (EnsemW2S, arXiv 2410.04571), after multi-class AdaBoost (SAMME, Zhu et al.).
+
+A sample is an example in classification and an answer token in generation. Tokens are kept flat;
+`item` (n,) then says which example each belongs to, its tokens in the order of the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from raw2s.method.ensemble import Array
+
+Indices = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Level = Literal["token", "window", "example"]
+Combination = Literal["probability", "log_probability", "vote"]
+OnUseless = Literal["stop", "redraw"]
+
+FLOOR = 1e-10
+
+_ROUNDING = 1e-9  # alpha of an expert whose error is epsilon but for the rounding of summed weights
+
+
+def chance_error(n_classes: int) -> float:
+    """1 - 1/K, the error of guessing among K classes or K choices: epsilon of SAMME."""
+    _at_least("n_classes", n_classes, 2)
+    return 1.0 - 1.0 / n_classes
+
+
+def expert_weight(error: float, epsilon: float, floor: float = FLOOR) -> float:
+    """alpha = log((1-e)/e) + log(1/(1-epsilon) - 1) = logit(epsilon) - logit(e).
+
+    It is positive exactly when e < epsilon. With `chance_error` as epsilon it is SAMME's.
+
+    Args:
+        error: e in [0, 1], cut to [floor, 1 - floor] so that alpha is finite.
+        epsilon: the reference error, in (floor, 1 - floor).
+        floor: in [1e-15, 0.5); the largest alpha is logit(epsilon) - logit(floor).
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    _check_reference(epsilon, floor)
+    _check_error(error)
+    e = min(max(error, floor), 1.0 - floor)
+    # The logits would cancel near e = epsilon. The ratio of the odds is 1 plus a term that has
+    # the sign of epsilon - e, so the sign is right to the last bit.
+    if e <= epsilon:
+        return math.log1p((epsilon - e) / (e * (1.0 - epsilon)))
+    return -math.log1p((e - epsilon) / (epsilon * (1.0 - e)))
+
+
+def weighted_error(wrong: ArrayLike, weights: ArrayLike) -> float:
+    """Share of the `weights` (n,) that lies on `wrong` (n,), in [0, 1].
+
+    Weights need not sum to 1. Raises ValueError for weights that are negative, not finite or all
+    0, for errors that are not booleans, lengths that differ and empty input.
+    """
+    array = _weights(weights)
+    return min(1.0, float(array[_wrong(wrong, len(array))].sum()))
+
+
+def update_weights(
+    weights: ArrayLike,
+    wrong: ArrayLike,
+    alpha: float,
+    *,
+    level: Level = "token",
+    item: ArrayLike | None = None,
+    window: int | None = None,
+) -> Array:
+    """w * exp(alpha * wrong), normalised to sum to 1, then levelled; (n,).
+
+    Args:
+        weights: (n,) >= 0, normalised here.
+        wrong: (n,) booleans.
+        alpha: the expert's weight, finite.
+        level: "token" leaves every sample its own weight; "example" gives a token the mean over
+            its example; "window" the mean over the window of its example that it lies in.
+        item: (n,) the example of each token; for "example" and "window".
+        window: tokens in a window, counted from the example's first token, the last one may be
+            shorter; for "window".
+
+    Raises:
+        ValueError: as for `weighted_error`, an alpha that is not finite, a level without its
+            arguments.
+    """
+    array = _weights(weights)
+    errors = _wrong(wrong, len(array))
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}, expected a finite number")
+    power = alpha * errors
+    # Shifted by the largest power that has any weight, nothing overflows and the sum is not 0.
+    power -= power[array > 0].max()
+    updated = array * np.exp(np.minimum(power, 0.0))
+    updated /= updated.sum()
+    groups = _groups(len(array), level, item, window)
+    if groups is not None:
+        updated = (np.bincount(groups, updated) / np.bincount(groups))[groups]
+    return np.asarray(updated, dtype=np.float64)
+
+
+def resample(weights: ArrayLike, count: int, seed: int) -> Indices:
+    """`count` indices into `weights` (n,), drawn with replacement by these weights; (count,).
+
+    `np.bincount(drawn, minlength=n)` is how often each sample counts in the loss. The same seed
+    gives the same draws; ValueError as for `weighted_error`, and for a count below 1.
+    """
+    array = _weights(weights)
+    _at_least("count", count, 1)
+    _at_least("seed", seed, 0)
+    return np.random.default_rng(seed).choice(len(array), size=count, p=array).astype(np.int64)
+
+
+def combine(
+    probabilities: ArrayLike, alphas: ArrayLike, kind: Combination = "probability"
+) -> Array:
+    """The experts' joint distribution (n, K) over classes or next tokens.
+
+    Experts with alpha <= 0 have no vote; where none has a positive alpha the first expert is
+    taken alone. The others' votes v_t are their alphas over the sum of them.
+
+    Args:
+        probabilities: (T, n, K) of T experts; rows that are off 1 by rounding are normalised.
+        alphas: (T,), finite.
+        kind: "probability" is sum_t v_t p_t; "log_probability" is exp(sum_t v_t log p_t),
+            normalised, and where the experts together rule out every class "probability" takes
+            its place; "vote" gives each expert's v_t to its likeliest class (the first of equals),
+            whose argmax is SAMME's prediction.
+
+    Raises:
+        ValueError: rows that are no distribution, alphas that do not fit, an unknown kind.
+    """
+    _one_of("kind", kind, get_args(Combination))
+    array = np.asarray(probabilities, dtype=np.float64)
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"probabilities must be (T, n, K) and not empty, they are {array.shape}")
+    total = array.sum(-1)
+    bad = ~((array >= 0).all(-1) & (np.abs(total - 1) <= 1e-3))
+    if bad.any():
+        expert, row = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"probabilities {array.shape} are no distribution at ({expert}, {row}):"
+            f" sum {total[expert, row]}, smallest {array[expert, row].min()}"
+        )
+    votes = _votes(alphas, len(array))
+    kept = votes > 0
+    votes, array = votes[kept], array[kept] / total[kept][..., None]
+    if kind == "vote":
+        joint = np.zeros(array.shape[1:])
+        rows = np.arange(array.shape[1])
+        for vote, expert_rows in zip(votes, array, strict=True):
+            joint[rows, expert_rows.argmax(-1)] += vote
+        return joint
+    mean = np.tensordot(votes, array, 1)
+    if kind == "probability":
+        return np.asarray(mean, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        logs = np.einsum("t,tnk->nk", votes, np.log(array))
+    highest = logs.max(-1, keepdims=True)
+    ruled_out = np.isneginf(highest)
+    powers = np.where(ruled_out, mean, np.exp(logs - np.where(ruled_out, 0.0, highest)))
+    return np.asarray(powers / powers.sum(-1, keepdims=True), dtype=np.float64)
+
+
+class Boosting:
+    """The state of the rounds: sample weights, the experts' alphas, and when to stop.
+
+    Each round one expert is trained with `weights` (or on `resample(weights, count, seed)`), and
+    `add` is told where it is wrong. An expert whose alpha is not positive has no vote: "stop"
+    ends the rounds; "redraw" sets the weights back to uniform and goes on. Either way a round is
+    one trained expert, kept or not, so `max_rounds` bounds the cost.
+
+    Args:
+        n_samples: n.
+        epsilon: the reference error: `chance_error`, a measured error, or any number in
+            (floor, 1 - floor).
+        item, level, window: as for `update_weights`.
+        max_rounds: how many experts are trained at most.
+        on_useless: "stop" or "redraw".
+        floor: as for `expert_weight`.
+        random_seed: of the resampling seeds.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        *,
+        epsilon: float,
+        item: ArrayLike | None = None,
+        level: Level = "token",
+        window: int | None = None,
+        max_rounds: int,
+        on_useless: OnUseless = "stop",
+        floor: float = FLOOR,
+        random_seed: int = 0,
+    ) -> None:
+        _at_least("n_samples", n_samples, 1)
+        _at_least("max_rounds", max_rounds, 1)
+        _at_least("random_seed", random_seed, 0)
+        _one_of("on_useless", on_useless, get_args(OnUseless))
+        _check_reference(epsilon, floor)
+        _groups(n_samples, level, item, window)
+        self.n_samples, self.max_rounds, self.random_seed = n_samples, max_rounds, random_seed
+        self.epsilon, self.floor = float(epsilon), float(floor)
+        self.level: Level = level
+        self.window = window
+        self.item = None if item is None else _item(item, n_samples)
+        self.on_useless: OnUseless = on_useless
+        self.weights: Array = np.full(n_samples, 1.0 / n_samples)
+        """(n,) for the next expert, summing to 1."""
+        self.alphas: list[float] = []
+        """One for each kept expert. Empty at the end, when no expert beat epsilon: the first
+        alone is then `combine(probabilities[:1], [0.0])`."""
+        self.experts: list[int] = []
+        """The round, from 0, of each kept expert."""
+        self.errors: list[float] = []
+        """The error of every round's expert, kept or not."""
+        self.reason = ""
+        """Why the rounds are over; empty while they are not."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rounds are over."""
+        return bool(self.reason)
+
+    @property
+    def seed(self) -> int:
+        """The resampling seed of the coming round; another one after every `add`."""
+        sequence = np.random.SeedSequence([self.random_seed, len(self.errors)])
+        return int(sequence.generate_state(1)[0])
+
+    def add(self, wrong: ArrayLike, *, error: float | None = None) -> float:
+        """Take one expert's errors and return its alpha; kept when it is positive beyond rounding.
+
+        A kept expert's number is the last of `experts`. One without any error leaves the weights
+        as they are.
+
+        Args:
+            wrong: (n,) booleans, on the samples that carry the weights.
+            error: e measured elsewhere, on validation data; without it the weighted error.
+
+        Raises:
+            ValueError: the rounds are over, or an argument out of range.
+        """
+        if self.finished:
+            raise ValueError(f"no expert can be added, the rounds are over: {self.reason}")
+        errors = _wrong(wrong, self.n_samples)
+        e = weighted_error(errors, self.weights) if error is None else float(error)
+        alpha = expert_weight(e, self.epsilon, self.floor)
+        number = len(self.errors)
+        useless = alpha <= _ROUNDING
+        if not useless:
+            self.weights = update_weights(
+                self.weights, errors, alpha, level=self.level, item=self.item, window=self.window
+            )
+            self.alphas.append(alpha)
+            self.experts.append(number)
+        elif self.on_useless == "redraw":
+            self.weights = np.full(self.n_samples, 1.0 / self.n_samples)
+        else:
+            self.reason = (
+                f"the expert of round {number} has error {e:.6g}, not below {self.epsilon:.6g}"
+            )
+        self.errors.append(e)
+        if not self.finished and len(self.errors) == self.max_rounds:
+            self.reason = f"max_rounds {self.max_rounds} reached"
+        return alpha
+
+    def state(self) -> dict[str, Any]:
+        """Everything as numbers, strings and lists, for JSON; floats survive it exactly."""
+        return {
+            "n_samples": self.n_samples,
+            "epsilon": self.epsilon,
+            "item": None if self.item is None else self.item.tolist(),
+            "level": self.level,
+            "window": self.window,
+            "max_rounds": self.max_rounds,
+            "on_useless": self.on_useless,
+            "floor": self.floor,
+            "random_seed": self.random_seed,
+            "weights": self.weights.tolist(),
+            "alphas": list(self.alphas),
+            "experts": list(self.experts),
+            "errors": list(self.errors),
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Boosting:
+        """The object whose `state` this is; ValueError for other keys or weights that misfit."""
+        options = dict(state)
+        progress = ("weights", "alphas", "experts", "errors", "reason")
+        expected = set(cls(1, epsilon=0.5, max_rounds=1).state())
+        if set(options) != expected:
+            odd = sorted(expected ^ set(options))
+            raise ValueError(f"state lacks or does not know these keys: {odd}")
+        weights, alphas, experts, errors, reason = (options.pop(key) for key in progress)
+        boosting = cls(options.pop("n_samples"), **options)
+        # Normalising again could change the last bit, and so the rounds to come.
+        boosting.weights = np.array(weights, dtype=np.float64)
+        if _weights(boosting.weights).shape != (boosting.n_samples,):
+            raise ValueError(f"weights has {len(weights)} samples, expected {boosting.n_samples}")
+        boosting.alphas, boosting.experts = list(alphas), list(experts)
+        boosting.errors, boosting.reason = list(errors), str(reason)
+        return boosting
+
+
+def bagging_indices(n_samples: int, rounds: int, seed: int) -> Indices:
+    """(rounds, n): n samples drawn with replacement for each round, the comparison at equal cost.
+
+    A round's draw does not depend on the number of rounds. Raises ValueError for an argument
+    below 1 (the seed: below 0).
+    """
+    _at_least("n_samples", n_samples, 1)
+    _at_least("rounds", rounds, 1)
+    _at_least("seed", seed, 0)
+    drawn = [
+        np.random.default_rng([seed, r]).integers(n_samples, size=n_samples) for r in range(rounds)
+    ]
+    return np.stack(drawn).astype(np.int64)
+
+
+def easy_to_hard(difficulty: ArrayLike, share: float) -> tuple[Indices, Indices]:
+    """Indices of the easiest `share` of the examples, to train on, and of the others, held out.
+
+    Args:
+        difficulty: (n,) finite, higher is harder; equals stay in their order.
+        share: in (0, 1); share * n is rounded to the nearest whole number.
+
+    Returns:
+        Two arrays of indices that cover 0..n-1, each from easy to hard.
+
+    Raises:
+        ValueError: an argument out of range, or a share that leaves one side empty.
+    """
+    array = _finite("difficulty", difficulty)
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"share is {share}, expected a number between 0 and 1")
+    count = round(share * len(array))
+    if count in (0, len(array)):
+        raise ValueError(f"share {share} of {len(array)} examples leaves one side empty")
+    order = np.argsort(array, kind="stable").astype(np.int64)
+    return order[:count], order[count:]
+
+
+def _groups(n: int, level: Level, item: ArrayLike | None, window: int | None) -> Indices | None:
+    """(n,) the number of the group of samples that share a weight; None: each has its own."""
+    _one_of("level", level, get_args(Level))
+    if (window is not None) != (level == "window"):
+        raise ValueError(f"window is {window}, expected a length with level 'window' only")
+    if level == "token":
+        return None
+    if item is None:
+        raise ValueError(f"item is None, level {level!r} needs the example of each token")
+    _, example = np.unique(_item(item, n), return_inverse=True)
+    if window is None:
+        return example.astype(np.int64)
+    _at_least("window", window, 1)
+    order = np.argsort(example, kind="stable")
+    starts = np.cumsum(np.bincount(example)) - np.bincount(example)
+    position = np.empty(n, dtype=np.int64)
+    position[order] = np.arange(n) - starts[example[order]]
+    _, group = np.unique(example * n + position // window, return_inverse=True)
+    return group.astype(np.int64)
+
+
+def _votes(alphas: ArrayLike, experts: int) -> Array:
+    array = _finite("alphas", alphas)
+    if len(array) != experts:
+        raise ValueError(f"alphas has {len(array)} experts, probabilities have {experts}")
+    votes = np.maximum(array, 0.0)
+    if votes.max() == 0:
+        votes[0] = 1.0
+    votes /= votes.max()
+    return np.asarray(votes / votes.sum(), dtype=np.float64)
+
+
+def _weights(weights: ArrayLike) -> Array:
+    array = _finite("weights", weights)
+    if array.min() < 0 or array.max() == 0:
+        raise ValueError(
+            f"weights {array.shape} must be >= 0 and not all 0,"
+            f" at {int(array.argmin())} is {array.min()}"
+        )
+    # Divided by the largest first, the sum neither overflows nor vanishes.
+    scaled = array / array.max()
+    return np.asarray(scaled / scaled.sum(), dtype=np.float64)
+
+
+def _wrong(wrong: ArrayLike, n: int) -> Bools:
+    array = np.asarray(wrong)
+    if array.shape != (n,):
+        raise ValueError(f"wrong has shape {array.shape}, expected ({n},)")
+    bad = ~np.isin(array, (0, 1))
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(f"wrong must be booleans, at {first} is {array[first]}")
+    return array.astype(np.bool_)
+
+
+def _item(item: ArrayLike, n: int) -> Indices:
+    array = np.asarray(item)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"item has shape {array.shape} and type {array.dtype}, expected ({n},) whole numbers"
+        )
+    return array.astype(np.int64)
+
+
+def _finite(name: str, values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}, expected (n,) with n > 0")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(f"{name} {array.shape} are not finite at {first}: {array[first]}")
+    return array
+
+
+def _check_error(error: float) -> None:
+    if not 0.0 <= error <= 1.0:
+        raise ValueError(f"error is {error}, expected a number in [0, 1]")
+
+
+def _check_reference(epsilon: float, floor: float) -> None:
+    # Below 1e-15 the upper limit 1 - floor may round to 1.
+    if not 1e-15 <= floor < 0.5:
+        raise ValueError(f"floor is {floor}, expected a number in [1e-15, 0.5)")
+    if not floor < epsilon < 1.0 - floor:
+        raise ValueError(f"epsilon is {epsilon}, expected a number between {floor} and 1 - {floor}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}, expected at least {least}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, expected one of {list(allowed)}")
