@@ -9,9 +9,10 @@ memory that forward and backward need beside logits and targets, as a multiple o
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,14 @@ from unittest import mock
 import torch
 
 from raw2s.method import evidential
+from raw2s.method.evidence import Evidence
 from raw2s.method.evidential import evidential_loss
 
 PAIRS = 11
+Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
-def seconds(loss: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> float:
+def seconds(loss: Loss, logits: torch.Tensor) -> float:
     """Of one forward and backward."""
     leaf = logits.detach().requires_grad_(True)
     _wait(logits)
@@ -35,7 +38,7 @@ def seconds(loss: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) 
     return time.perf_counter() - started
 
 
-def peak(loss: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> float:
+def peak(loss: Loss, logits: torch.Tensor) -> float:
     """Most memory beside what was there, in sizes of the logits."""
     leaf = logits.detach().requires_grad_(True)
     size = logits.numel() * logits.element_size()
@@ -44,26 +47,16 @@ def peak(loss: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> 
         torch.cuda.reset_peak_memory_stats()
         loss(leaf).backward()
         return (torch.cuda.max_memory_allocated() - before) / size
-    before, most, done = _resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.is_set():
-            most = max(most, _resident())
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
+    before = _memory("VmRSS")
+    # Linux then starts the process's high-water mark anew.
+    Path("/proc/self/clear_refs").write_text("5")
     loss(leaf).backward()
-    most = max(most, _resident())
-    done.set()
-    thread.join()
-    return (most - before) / size
+    return (_memory("VmHWM") - before) / size
 
 
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+def _memory(what: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
 def _wait(logits: torch.Tensor) -> None:
@@ -71,44 +64,54 @@ def _wait(logits: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def main() -> None:
-    """Print the ratios."""
-    classes = int(sys.argv[1]) if len(sys.argv) > 1 else 151_936
-    rows = int(sys.argv[2]) if len(sys.argv) > 2 else 16
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def contenders(rows: int, classes: int, device: str) -> tuple[torch.Tensor, dict[str, Loss]]:
+    """Logits, and the losses of them; cross-entropy is the last."""
     torch.manual_seed(0)
     logits = torch.randn(rows, classes, device=device) * 2
     soft = torch.softmax(torch.randn(rows, classes, device=device) * 2, -1)
     labels = torch.randint(classes, (rows,), device=device)
 
-    def evidential_of(
-        evidence: evidential.Evidence, targets: torch.Tensor
-    ) -> Callable[..., object]:
+    def evidential_of(evidence: Evidence, targets: torch.Tensor) -> Loss:
         return lambda z: evidential_loss(z, targets, evidence=evidence, validate=False)
 
     def plain(z: torch.Tensor) -> torch.Tensor:
         with mock.patch.object(evidential, "FEWEST_CLASSES", classes + 1):
             return evidential_loss(z, soft, validate=False)
 
-    cross_entropy = lambda z: torch.nn.functional.cross_entropy(z, labels)  # noqa: E731
-    contenders = {
+    return logits, {
         "evidential, exp+1, dense soft targets": evidential_of("exp+1", soft),
         "evidential, exp, dense soft targets": evidential_of("exp", soft),
         "evidential, exp+1, class indices": evidential_of("exp+1", labels),
         "closed form in plain float64 torch, exp+1, dense": plain,
+        "cross-entropy, class indices": lambda z: torch.nn.functional.cross_entropy(z, labels),
     }
+
+
+def main() -> None:
+    """Print the ratios."""
+    classes, rows, *only = [int(word) for word in sys.argv[1:]] + [151_936, 16][len(sys.argv) - 1 :]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logits, losses = contenders(rows, classes, device)
+    if only:
+        # A process of its own, in which no freed memory waits to be used again.
+        print(peak(list(losses.values())[only[0]], logits))
+        return
     name = (
         torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
     )
-    print(f"{device} ({name}), {rows} x {classes} float32 logits; {PAIRS} pairs")
-    for title, loss in contenders.items():
-        seconds(loss, logits), seconds(cross_entropy, logits)
-        ratios = [seconds(loss, logits) / seconds(cross_entropy, logits) for _ in range(PAIRS)]
+    print(f"{device} ({name}), {rows} x {classes} float32 logits, {PAIRS} interleaved pairs")
+    *_, cross_entropy = losses.values()
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    for number, (title, loss) in enumerate(losses.items()):
+        ratios = [seconds(loss, logits) / seconds(cross_entropy, logits) for _ in range(PAIRS + 1)][
+            1:
+        ]
+        words = [sys.executable, __file__, str(classes), str(rows), str(number)]
+        memory = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
         print(
-            f"{title:<52} {statistics.median(ratios):6.1f} times cross-entropy "
-            f"({min(ratios):.1f} to {max(ratios):.1f}), peak {peak(loss, logits):5.2f} x logits"
+            f"{title:<50} {statistics.median(ratios):6.1f} times cross-entropy "
+            f"({min(ratios):.1f} to {max(ratios):.1f}), memory {float(memory.stdout):5.2f} x logits"
         )
-    print(f"{'cross-entropy, class indices':<52} peak {peak(cross_entropy, logits):5.2f} x logits")
 
 
 if __name__ == "__main__":

@@ -263,18 +263,22 @@ class Evidential(Strict):
     """Share of training over which the coefficient rises from 0; 0: there from the start."""
 
 
-Weights = Literal["average", "dynamic"] | list[float]
+Weights = Literal["average", "dynamic", "learned"] | list[float]
 
 
 class Strategy(Strict):
     """One way to turn the weak models' answers into a student."""
 
-    strategy: Literal["single", "naive", "flyingsquid", "joint", "bayesian"]
-    """Single weak model, Naive Multi-Weak, FlyingSquid, Joint Decoding, Bayesian Multi-Weak."""
+    strategy: Literal["single", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian"]
+    """Single weak model, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding, Bayesian
+    Multi-Weak."""
+    label: str | None = None
+    """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: list[Name] | None = None
     """The weak models that take part, by name; none: all (single: one name)."""
     weights: Weights = "average"
-    """Their weights, lambda: average, dynamic (by confidence, example by example), or numbers."""
+    """Their weights, lambda: average, dynamic (by confidence, example by example), learned (from
+    the models' votes alone; classification), or numbers."""
     auxiliary: Auxiliary | None = None
     """With the auxiliary confidence loss; none: without."""
     evidential: Evidential = Evidential()
@@ -291,10 +295,13 @@ class Strategy(Strict):
     @property
     def name(self) -> str:
         """The strategy's name in tables."""
+        if self.label is not None:
+            return self.label
         title = {
             "single": f"Single ({self.weak[0] if self.weak else '?'})",
             "naive": "Naive Multi-Weak",
             "flyingsquid": "FlyingSquid",
+            "dawid_skene": "Dawid–Skene",
             "joint": "Joint Decoding",
             "bayesian": "Bayesian Multi-Weak",
         }[self.strategy]
@@ -325,7 +332,7 @@ class Cdpo(Strict):
 
     @model_validator(mode="after")
     def _no_dynamic(self) -> Cdpo:
-        if self.weights == "dynamic":
+        if self.weights in ("dynamic", "learned"):
             raise ValueError("cdpo weights are average or numbers")
         return self
 
@@ -371,6 +378,8 @@ class Experiment(Strict):
             raise ValueError(f"strategies need distinct names, twice there: {twice}")
         for s in self.strategies:
             self._check_strategy(s, names)
+        if self.joint_weights in ("dynamic", "learned"):
+            raise ValueError("joint_weights are average or numbers")
         _check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
         _check_weights("cdpo.weights", self.cdpo.weights, len(names))
         for name in self.joint_scorers or []:
@@ -391,8 +400,10 @@ class Experiment(Strict):
             raise ValueError(f"flyingsquid needs three voters or more, it has {voters}")
         _check_weights(f"{s.strategy}: weights", s.weights, voters)
         generation = self.task.name in GENERATION_TASKS
-        if generation and s.strategy == "flyingsquid":
-            raise ValueError("flyingsquid is for binary classification, not for generation")
+        if generation and s.strategy in ("flyingsquid", "dawid_skene"):
+            raise ValueError(f"{s.strategy} is for classification, not for generation")
+        if generation and s.weights == "learned":
+            raise ValueError(f"{s.strategy}: weights are learned from votes for classes only")
         if not generation and (s.strategy == "joint" or s.cdpo):
             raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
         if generation and s.strategy in ("joint",) and s.weights != "average":

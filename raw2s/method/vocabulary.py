@@ -46,7 +46,7 @@ _S = (
 )  # fmt: skip
 
 # Elements a chunk: its buffers stay in a core's cache on a CPU, and keep a GPU busy.
-_CHUNK_CPU, _CHUNK_GPU = 1 << 16, 1 << 22
+_CHUNK_CPU, _CHUNK_GPU = 1 << 18, 1 << 22
 # Arguments of lnGamma from which three terms of Stirling's series are as exact as float32.
 _STIRLING_FROM = 2048.0
 

@@ -47,11 +47,15 @@ def connected(cluster: Cluster) -> Iterator[None]:
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
     }
     if not address:
         # No node of this machine is ever preempted; the watcher is one more process a run.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # How long a run's end may go unseen.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
+        # A cluster started here inherits it, and its processes start sooner than with a
+        # runtime_env.
+        os.environ.update(WORKER_ENVIRONMENT)
         common |= {
             "num_cpus": cluster.cpus,
             "object_store_memory": cluster.object_store_mb * 1024 * 1024,
@@ -59,6 +63,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
         }
     else:
         _check_reachable(address)
+        common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT}
     try:
         with _without_stderr():
             ray.init(address=address or "local", **common)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from raw2s.errors import ConfigError
 from raw2s.store import Job, Store
 
 
 def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
-    """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow."""
+    """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow.
+
+    A ConfigError of one of them is raised as it is.
+    """
     import ray
+    from ray.exceptions import RayTaskError
 
     @ray.remote(max_retries=0)
     def work(job: Job, root: str, board: Any) -> None:
@@ -27,4 +32,9 @@ def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
         ).remote(job, str(store.root), board)
         for job in jobs
     ]
-    ray.get(waiting)
+    try:
+        ray.get(waiting)
+    except RayTaskError as error:
+        if isinstance(error.cause, ConfigError):
+            raise error.cause from None
+        raise

@@ -12,15 +12,18 @@ from raw2s.stages.training import no_progress
 DRIVEN = {
     "splits": data.splits,
     "corpus": data.corpus,
-    "tokenizer": data.tokenizer,
-    "fit": data.fit,
     "precomputed": labels.precomputed,
     "candidates": supervision.candidates,
     "pairs": preference.pairs,
     "results": results.results,
 }
 # A Ray task each.
-COMPUTED = {"pretrain": training.pretrain, "supervision": supervision.supervision}
+COMPUTED = {
+    "tokenizer": data.tokenizer,
+    "fit": data.fit,
+    "pretrain": training.pretrain,
+    "supervision": supervision.supervision,
+}
 # By Ray Train, a group of workers each.
 TRAINED = {"finetune": training.finetune, "student": training.student, "cdpo": training.cdpo}
 # By models hosted in Ray actor pools: a pool each, all at once…

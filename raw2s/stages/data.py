@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from raw2s.config import Task as TaskConfig
 from raw2s.errors import ConfigError
 from raw2s.store import Job, Store
 from raw2s.tasks import make
+
+if TYPE_CHECKING:
+    from raw2s.trainers.process import Progress
 
 SPLITS = ("weak", "strong", "validation", "test")
 
@@ -87,7 +90,7 @@ def tokenizer_job(model: Model, scratch: Scratch, corpus_of: Job) -> Job:
     return Job("tokenizer", model.name, spec, {"corpus": corpus_of})
 
 
-def tokenizer(job: Job, store: Store) -> None:
+def tokenizer(job: Job, store: Store, progress: Progress) -> None:
     """Train it on the model's share of the corpus."""
     from raw2s.models.scratch import train_tokenizer
 
@@ -96,6 +99,7 @@ def tokenizer(job: Job, store: Store) -> None:
     with store.write(job) as (folder, notes):
         trained.save_pretrained(str(folder))
         notes["tokens"] = len(trained)
+    progress(1, 1)
 
 
 def fit_job(
@@ -117,13 +121,14 @@ def fit_job(
     return Job("fit", title, spec, inputs)
 
 
-def fit(job: Job, store: Store) -> None:
+def fit(job: Job, store: Store, progress: Progress) -> None:
     """Raise ConfigError for a text that is longer than a model's context."""
     from raw2s.models.encoding import encode_completion, encode_prompt
     from raw2s.models.loading import load_context, load_tokenizer
 
     longest = {}
-    for model in job.spec["models"]:
+    for done, model in enumerate(job.spec["models"]):
+        progress(done, len(job.spec["models"]))
         source = model.get("source") or {"path": str(store.path(job.inputs[model["name"]]))}
         context = model["context"]
         try:

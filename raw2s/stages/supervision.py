@@ -114,7 +114,8 @@ def _classification(
     job: Job, labels_of: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     from raw2s.method import ensemble
-    from raw2s.method.label_models import FlyingSquid
+    from raw2s.method.label_models import DawidSkene, FlyingSquid
+    from raw2s.method.reliability import learned_weights
 
     ids = next(iter(labels_of.values()))["id"].to_list()
     # (B, N, K)
@@ -125,11 +126,23 @@ def _classification(
         ],
         axis=1,
     )
-    if job.spec["kind"] == "flyingsquid":
-        votes = np.where(given.argmax(-1) == 1, 1, -1)
-        posterior = FlyingSquid().fit(votes).predict_proba(votes)
+    votes, classes = given.argmax(-1), given.shape[-1]
+    counts: dict[str, Any] = {}
+    if job.spec["kind"] in ("flyingsquid", "dawid_skene"):
+        if job.spec["kind"] == "flyingsquid":
+            signed = np.where(votes == 1, 1, -1)
+            posterior = FlyingSquid().fit(signed).predict_proba(signed)
+        else:
+            posterior = DawidSkene(classes).fit(votes).predict_proba(votes)
         given = posterior[:, None, :]
         weights = np.ones((len(ids), 1))
+    elif job.spec["weights"] == "learned":
+        learned = learned_weights(votes, classes)
+        counts = {
+            name: {"learned weight": round(float(weight), 4)}
+            for name, weight in zip(labels_of, learned, strict=True)
+        }
+        weights = np.tile(learned, (len(ids), 1))
     else:
         fixed = _weights(job.spec["weights"], given.shape[1], len(ids))
         weights = ensemble.dynamic(given) if fixed is None else fixed
@@ -140,7 +153,7 @@ def _classification(
             "weights": [list(map(float, row)) for row in weights],
         }
     )
-    return table, {}
+    return table, counts
 
 
 def _weights(weights: Weights, models: int, count: int) -> np.ndarray | None:
@@ -149,6 +162,8 @@ def _weights(weights: Weights, models: int, count: int) -> np.ndarray | None:
 
     if weights == "dynamic":
         return None
+    if weights == "learned":
+        raise ValueError("weights are learned from votes for classes")
     one = ensemble.average(models) if weights == "average" else ensemble.check_weights(
         weights, models
     )  # fmt: skip

@@ -7,14 +7,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from raw2s.config import Cdpo, Data, Model, Precomputed
+from raw2s.config import Cdpo, Data, Model, Precomputed, Scratch, Strategy, Task
 from raw2s.errors import ConfigError
+from raw2s.method.label_models import DawidSkene
+from raw2s.models.scratch import train_tokenizer
 from raw2s.stages.labels import precomputed, precomputed_job
 from raw2s.stages.preference import pairs, pairs_job
-from raw2s.stages.supervision import candidates, candidates_job
+from raw2s.stages.supervision import candidates, candidates_job, supervision, supervision_job
+from raw2s.stages.training import no_progress
 from raw2s.store import Job, Store
 
 
@@ -150,3 +154,79 @@ def test_candidates_are_distinct_texts_of_their_best_beam(store: Store) -> None:
     candidates(job, store)
     found = read(store, job)[["id", "candidate", "text", "source"]].to_dict("split")["data"]
     assert found == [["a", 0, "y", "two"], ["a", 1, "x", "one"], ["b", 0, "x", "two"]]
+
+
+def votes_of(store: Store, seed: int, right: list[float]) -> dict[str, Job]:
+    """Three-class labels of 300 rows by models that are right so often."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(3, size=300)
+    jobs = {}
+    for number, share in enumerate(right):
+        vote = np.where(rng.random(300) < share, truth, (truth + rng.integers(1, 3, 300)) % 3)
+        rows = [[float(k == v) * 0.8 + 0.2 / 3 for k in range(3)] for v in vote]
+        table = pd.DataFrame({"id": [str(i) for i in range(300)], "probabilities": rows})
+        jobs[f"model {number}"] = artefact(store, f"votes {number}", rows=table)
+    return jobs
+
+
+def supervised(
+    store: Store, strategy: dict[str, Any], labels_of: dict[str, Job], splits: Job, **more: Any
+) -> Job:
+    strong = Model(
+        name="strong",
+        scratch=Scratch(architecture="gpt2", tokenizer="byte_bpe", context=more.pop("context", 64)),
+    )
+    arguments = {"labels": 3, "task": Task(name="toy_topics"), "tokenizer": None} | more
+    job = supervision_job(
+        "x/strategy", Strategy(**strategy), labels_of, splits, strong=strong, **arguments
+    )
+    supervision(job, store, no_progress)
+    return job
+
+
+def test_dawid_skene_is_one_posterior_for_all_models(store: Store, splits: Job) -> None:
+    labels_of = votes_of(store, 0, [0.9, 0.8, 0.6])
+    job = supervised(store, {"strategy": "dawid_skene"}, labels_of, splits)
+    votes = np.stack(
+        [np.stack(read(store, j)["probabilities"]).argmax(-1) for j in labels_of.values()], 1
+    )
+    expected = DawidSkene(3).fit(votes).predict_proba(votes)
+    found = read(store, job)
+    np.testing.assert_allclose(np.stack([p[0] for p in found["probabilities"]]), expected)
+    assert {len(w) for w in found["weights"]} == {1}
+
+
+def test_learned_weights_follow_the_models_reliability(store: Store, splits: Job) -> None:
+    labels_of = votes_of(store, 1, [0.95, 0.8, 0.5])
+    strategy = {"strategy": "naive", "weights": "learned"}
+    job = supervised(store, strategy, labels_of, splits)
+    weights = np.stack(read(store, job)["weights"])
+    assert (weights == weights[0]).all() and weights[0].sum() == pytest.approx(1)
+    assert weights[0, 0] > weights[0, 1] > weights[0, 2] > 0
+    noted = store.manifest(job)["notes"]["counts"]
+    assert noted["model 0"]["learned weight"] == pytest.approx(weights[0, 0], abs=1e-4)
+
+
+def test_a_sequence_longer_than_the_students_context_is_counted(store: Store) -> None:
+    text = "play jazz"
+    tokenizer = train_tokenizer("byte_bpe", [text] * 20, 270)
+    saved = Job("tokenizer", "strong", {})
+    with store.write(saved) as (folder, _):
+        tokenizer.save_pretrained(folder)
+    prompts = artefact(
+        store, "prompts", strong=pd.DataFrame({"id": ["a", "b"], "text": [text, text * 90]})
+    )
+    label = {
+        "candidate": 0, "text": text, "finished": True, "token_logprobs": [-0.5] * len(text),
+        "starts": list(range(len(text))), "ends": list(range(1, len(text) + 1)),
+        "eos_logprob": -0.1, "score": 0.0,
+    }  # fmt: skip
+    labels_of = {
+        "weak": artefact(store, "weak", rows=pd.DataFrame([{"id": i} | label for i in "ab"]))
+    }
+    job = supervised(
+        store, {"strategy": "single", "weak": ["weak"]}, labels_of, prompts,
+        labels=None, task=Task(name="toy_slots"), tokenizer=saved, context=40,
+    )  # fmt: skip
+    assert list(read(store, job)["id"]) == ["a"]
+    assert store.manifest(job)["notes"]["counts"]["weak"]["longer than the student's context"] == 1
