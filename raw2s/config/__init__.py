@@ -1,0 +1,37 @@
+"""The experiment as one frozen object: YAML in, unknown keys refused, a resolved copy saved.
+
+Every field's docstring is its help. Ranges are checked here; what needs data or a cluster (a column
+that is missing, more GPUs than there are) is checked by `raw2s.checks` before any training.
+"""
+
+from __future__ import annotations
+
+from raw2s.config.data import GENERATION_TASKS, Data, Task
+from raw2s.config.models import Model, Precomputed, Pretraining, Scratch
+from raw2s.config.reading import dump, load, parse
+from raw2s.config.run import Cluster, Experiment, Run
+from raw2s.config.strategies import Auxiliary, Cdpo, Evidential, Strategy, Weights
+from raw2s.config.training import Labelling, Training
+
+__all__ = [
+    "GENERATION_TASKS",
+    "Auxiliary",
+    "Cdpo",
+    "Cluster",
+    "Data",
+    "Evidential",
+    "Experiment",
+    "Labelling",
+    "Model",
+    "Precomputed",
+    "Pretraining",
+    "Run",
+    "Scratch",
+    "Strategy",
+    "Task",
+    "Training",
+    "Weights",
+    "dump",
+    "load",
+    "parse",
+]

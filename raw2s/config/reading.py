@@ -1,0 +1,102 @@
+"""From a YAML file to a run and back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from raw2s.config.run import Run
+from raw2s.errors import ConfigError
+
+
+def load(
+    path: str | Path, *, data: str | None = None, overrides: dict[str, Any] | None = None
+) -> Run:
+    """Read a configuration.
+
+    `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
+    `overrides` maps dotted keys to values, `{"seeds": [0, 1], "name": "x"}`
+    Paths become absolute: relative storage against the working folder. Raises ConfigError in one
+    line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration file {path}")
+    try:
+        raw = _unshared(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise ConfigError(f"{path} holds no named keys")
+    raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
+    for key, value in (overrides or {}).items():
+        _set(raw, key.split("."), value)
+    return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
+
+
+def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None = None) -> Run:
+    """A configuration from plain dictionaries; `fallback` is RAW2S_DATA, see `load`."""
+    try:
+        run = Run.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from error
+    experiments = {}
+    for name, experiment in run.experiments.items():
+        folder = data or experiment.task.data.folder or fallback
+        if folder is not None:
+            if not Path(folder).is_dir():
+                raise ConfigError(f"data folder {folder} does not exist")
+            source = experiment.task.data.model_copy(update={"folder": str(Path(folder).resolve())})
+            task = experiment.task.model_copy(update={"data": source})
+            experiment = experiment.model_copy(update={"task": task})
+        experiments[name] = experiment
+    if "://" in run.storage:
+        raise ConfigError(f"storage {run.storage} is not a folder; every node must see one")
+    storage = str(Path(run.storage).expanduser().resolve())
+    return run.model_copy(update={"experiments": experiments, "storage": storage})
+
+
+def dump(run: Run) -> str:
+    """The resolved configuration as YAML; `load` reads it back to the same run."""
+    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which a YAML alias is a value of its own, so that one override sets one key."""
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_unshared(value) for value in node]
+    return node
+
+
+def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    node: Any = raw
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        try:
+            index: Any = int(key) if isinstance(node, list) else key
+            if last:
+                node[index] = value
+            elif isinstance(node, dict):
+                node = node.setdefault(index, {})
+            else:
+                node = node[index]
+        except (ValueError, IndexError, TypeError) as error:
+            raise ConfigError(f"no key {'.'.join(keys)} to set") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "configuration"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif first["type"] not in ("value_error", "missing"):
+        message += f", it is {first.get('input')!r}"
+    more = error.error_count() - 1
+    return f"{where}: {message}" + (f" (and {more} more)" if more else "")

@@ -1,0 +1,125 @@
+"""An experiment, the cluster, and the whole run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raw2s.config.data import GENERATION_TASKS, Task
+from raw2s.config.fields import Name, Positive, Strict
+from raw2s.config.models import Model
+from raw2s.config.strategies import Cdpo, Strategy, Weights, check_weights
+from raw2s.config.training import Labelling, Training
+
+
+class Experiment(Strict):
+    """One task, its weak models, its strong model, and the strategies that are compared."""
+
+    task: Task
+    """The task."""
+    weak: Annotated[list[Model], Field(min_length=1)]
+    """The weak models."""
+    strong: Model
+    """The strong model: student and ceiling."""
+    weak_training: Training = Training(keep_best=True)
+    """How each weak model is fine-tuned on A."""
+    strong_training: Training = Training()
+    """How students and ceiling are trained on B."""
+    labelling: Labelling = Labelling()
+    """How weak models label and all models answer."""
+    strategies: Annotated[list[Strategy], Field(min_length=1)]
+    """What is compared."""
+    cdpo: Cdpo = Cdpo()
+    """For the strategies with `cdpo: true`."""
+    joint_weights: Weights = "average"
+    """The weights of Joint Decoding's scores."""
+    joint_scorers: list[Name] | None = None
+    """The weak models that score in Joint Decoding; none: all."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Experiment:
+        names = [m.name for m in self.weak]
+        taken = [*names, self.strong.name]
+        if len(set(taken)) < len(taken):
+            raise ValueError(f"models need distinct names, weak and strong, they are {taken}")
+        if self.strong.precomputed:
+            raise ValueError("the strong model cannot be a file of labels")
+        titles = [s.name for s in self.strategies]
+        for name in taken:
+            if name in (*titles, "Ceiling", "ceiling", "splits"):
+                raise ValueError(f"a model cannot be called {name!r}: something else is")
+        twice = sorted({t for t in titles if titles.count(t) > 1})
+        if twice:
+            raise ValueError(f"strategies need distinct names, twice there: {twice}")
+        for s in self.strategies:
+            self._check_strategy(s, names)
+        if self.joint_weights in ("dynamic", "learned"):
+            raise ValueError("joint_weights are average or numbers")
+        check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
+        check_weights("cdpo.weights", self.cdpo.weights, len(names))
+        for name in self.joint_scorers or []:
+            if name not in names:
+                raise ValueError(f"joint_scorers: no weak model is called {name!r}")
+        return self
+
+    def _check_strategy(self, s: Strategy, names: list[str]) -> None:
+        for name in s.weak or []:
+            if name not in names:
+                raise ValueError(
+                    f"{s.strategy}: no weak model is called {name!r}; there are {names}"
+                )
+        if s.strategy == "single" and len(s.weak or []) != 1:
+            raise ValueError("single: `weak` must name one weak model")
+        voters = len(s.weak or names)
+        if s.strategy == "flyingsquid" and voters < 3:
+            raise ValueError(f"flyingsquid needs three voters or more, it has {voters}")
+        check_weights(f"{s.strategy}: weights", s.weights, voters)
+        generation = self.task.name in GENERATION_TASKS
+        if generation and s.strategy in ("flyingsquid", "dawid_skene"):
+            raise ValueError(f"{s.strategy} is for classification, not for generation")
+        if generation and s.weights == "learned":
+            raise ValueError(f"{s.strategy}: weights are learned from votes for classes only")
+        if not generation and (s.strategy == "joint" or s.cdpo):
+            raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
+        if generation and s.strategy in ("joint",) and s.weights != "average":
+            raise ValueError("joint has one target; its scores' weights are `joint_weights`")
+
+    @property
+    def generation(self) -> bool:
+        """Whether the task is generation (else classification)."""
+        return self.task.name in GENERATION_TASKS
+
+
+class Cluster(Strict):
+    """What Ray gives the run."""
+
+    address: str | None = None
+    """A running cluster's address; none: the one RAY_ADDRESS names, else one on this machine."""
+    cpus: Positive | None = None
+    """CPUs of a cluster on this machine; none: all."""
+    object_store_mb: Positive = 256
+    """Its object store, in MiB."""
+    train_runs: Positive | None = None
+    """Ray Train runs at once; a stage's models share them, one after another. None: one each."""
+    hosts: Positive | None = None
+    """Models hosted at once at most, a pool of actors each. None: as many as fit."""
+    answer_actors: Positive = 1
+    """Actors that answer the test for all trained models."""
+
+
+class Run(Strict):
+    """A run: experiments, seeds, storage and cluster."""
+
+    name: Name
+    """Its name; the results lie in `<storage>/runs/<name>`."""
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    """One student of each strategy, and one ceiling, for each."""
+    vary: Literal["strong", "everything"] = "strong"
+    """What a seed changes: the strong model's training (the paper), or splits and all models."""
+    storage: str = "raw2s_storage"
+    """Folder of artefacts and results; every node must see it."""
+    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    """The experiments, by name."""
+    cluster: Cluster = Cluster()
+    """Resources."""

@@ -1,0 +1,123 @@
+"""The strategies, and what they share: losses, weights, conservative DPO."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raw2s.config.fields import Name, Positive, Share, Strict
+from raw2s.config.training import Training
+
+
+class Auxiliary(Strict):
+    """The auxiliary confidence loss (Eq. 1 and 5)."""
+
+    gamma_max: Share = 0.5
+    """Weight of the student's own prediction at the end of its rise."""
+    schedule: Literal["linear", "warmup", "burns"] = "linear"
+    """How it rises: over all of training; over `warmup`; as in Burns et al.'s code."""
+    warmup: Share = 0.1
+    """Share of training of the last two."""
+
+
+class Evidential(Strict):
+    """The evidential loss (Eq. 3 and 4, App. H)."""
+
+    evidence: Literal["exp+1", "exp", "softplus+1", "relu+1"] = "exp+1"
+    """From logits to Dirichlet concentrations."""
+    reg_coef: float = Field(1.0, ge=0)
+    """The regulariser's coefficient at the end of its annealing."""
+    regulariser: Literal["per_label", "mixed"] = "per_label"
+    """Mixed over labels (the paper), or one with the soft label inside (the authors' code)."""
+    clamp: float = Field(10.0, gt=0)
+    """Logits are clamped to plus or minus this inside the regulariser."""
+    max_regulariser: float | None = Field(None, gt=0)
+    """Largest value of the regulariser at a token; the share that is cut is reported."""
+    annealing: Share = 1.0
+    """Share of training over which the coefficient rises from 0; 0: there from the start."""
+
+
+Weights = Literal["average", "dynamic", "learned"] | list[float]
+
+
+class Strategy(Strict):
+    """One way to turn the weak models' answers into a student."""
+
+    strategy: Literal["single", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian"]
+    """Single weak model, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding, Bayesian
+    Multi-Weak."""
+    label: str | None = None
+    """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
+    weak: list[Name] | None = None
+    """The weak models that take part, by name; none: all (single: one name)."""
+    weights: Weights = "average"
+    """Their weights, lambda: average, dynamic (by confidence, example by example), learned (from
+    the models' votes alone; classification), or numbers."""
+    auxiliary: Auxiliary | None = None
+    """With the auxiliary confidence loss; none: without."""
+    evidential: Evidential = Evidential()
+    """Bayesian Multi-Weak's loss."""
+    target: Literal["full", "label_only", "one_hot"] = "full"
+    """Generation: soft label with the other classes, the label's probability alone, or one-hot."""
+    split: Literal["confidence", "uniform", "plus_sign"] = "confidence"
+    """Generation: how a word's log-probability is split over the strong model's tokens (Eq. 7)."""
+    temperature: float = Field(1.0, gt=0)
+    """Generation: T in Eq. 7's exponent."""
+    cdpo: bool = False
+    """Generation: conservative DPO after the supervised training."""
+
+    @property
+    def name(self) -> str:
+        """The strategy's name in tables."""
+        if self.label is not None:
+            return self.label
+        title = {
+            "single": f"Single ({self.weak[0] if self.weak else '?'})",
+            "naive": "Naive Multi-Weak",
+            "flyingsquid": "FlyingSquid",
+            "dawid_skene": "Dawid–Skene",
+            "joint": "Joint Decoding",
+            "bayesian": "Bayesian Multi-Weak",
+        }[self.strategy]
+        return title + (" + aux" if self.auxiliary else "")
+
+
+class Cdpo(Strict):
+    """Conservative DPO with the weak models as judges (Sec. 4.2)."""
+
+    samples: Annotated[int, Field(ge=2)] = 5
+    """M: sequences that the student samples for each prompt."""
+    temperature: float = Field(1.0, gt=0)
+    """Of the sampling."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Of the sampling."""
+    beta: float = Field(2.0, gt=0)
+    """DPO's beta."""
+    epsilon: float = Field(0.1, ge=0, lt=0.5)
+    """Chance that a preference is the wrong way round."""
+    score: Literal["mean", "sum", "probability"] = "mean"
+    """A weak model's score of a sequence: mean or summed token log-probability, or probability."""
+    weights: Weights = "average"
+    """The judges' weights."""
+    rows: Positive | None = None
+    """Rows of B used; none: all."""
+    training: Training = Training(learning_rate=5e-7, batch_size=2)
+    """How TRL trains."""
+
+    @model_validator(mode="after")
+    def _no_dynamic(self) -> Cdpo:
+        if self.weights in ("dynamic", "learned"):
+            raise ValueError("cdpo weights are average or numbers")
+        return self
+
+
+def check_weights(where: str, weights: Weights, models: int) -> None:
+    """Raise ValueError unless the weights are a rule, or one number >= 0 for each model."""
+    if isinstance(weights, str):
+        return
+    if len(weights) != models:
+        raise ValueError(f"{where}: {len(weights)} weights for {models} weak models")
+    if not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
+        raise ValueError(f"{where}: weights must be >= 0 and not all 0, they are {weights}")
