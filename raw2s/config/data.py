@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from raw2s.config.fields import Positive, Strict
 
-
 GENERATION_TASKS = ("toy_slots", "slurp")
 """The tasks whose answers are text; the others have classes."""
 

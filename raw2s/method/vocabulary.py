@@ -1,21 +1,14 @@
 """The evidential loss over a vocabulary: float32 and half-precision logits with many classes.
 
 The same numbers as the closed form in `raw2s.method.evidential`, in chunks: nothing but the
-gradient itself is ever as large as the logits, and special functions are short polynomials. Sums
-of B(x; c) (see `raw2s.method.bregman`) and B of the sum nearly cancel, so what is computed is how
-far B lies from x. With u = 1 / (1 + e) and v = e u,
-
-    B(e; 1) - e = v^2 Q(u) - (log1p(e) + v) / 2     1 - B'(e; 1) = u (1 - v P(u))           e >= 0
-    B(e; 1) - e = e^2 S(1 + e) + log1p(e) - v - e   1 - B'(e; 1) = 1 - e (psi'(2 + e) + u^2)  e < 0
-
-where P, Q and S are smooth on [0, 1], psi'(1 + 1/t) = t + t^2 P(t), and negative e come from `exp`
-evidence alone.
+gradient itself is ever as large as the logits. With B of `raw2s.method.bregman`, sums of B(e; 1)
+and B of the sum nearly cancel, so both are kept as their distance from e (`raw2s.method.excess`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,25 +18,11 @@ from torch.autograd.function import once_differentiable
 
 from raw2s.method.bregman import bregman, bregman_slope
 from raw2s.method.evidence import Evidence, concentration_excess, log_concentration, softplus
+from raw2s.method.excess import bregman_less_excess, one_less_slope
 from raw2s.method.targets import at_least_float32
 
 FEWEST_CLASSES = 4096
 """With fewer classes the closed form is as good."""
-
-# This project's own fits at Chebyshev's points, lowest power first; errors below 2e-6.
-_P = (
-    0.5000012951472314, 0.16655457481119917, 0.0016348798080367184, -0.042480372781077594,
-    0.024246033850535625, -0.005022073619558378,
-)  # fmt: skip
-_Q = (
-    0.08106056245828464, -0.004490359808987131, -0.007346266485986485, 0.004007139801441663,
-    -0.0007636957522433175,
-)  # fmt: skip
-_S = (
-    0.5772155304905384, -0.49048145938446763, 0.4657300384464467, -0.4544479677429655,
-    0.4268189497038537, -0.34880813274772227, 0.2160408961483724, -0.0849950589809808,
-    0.015394290495440183,
-)  # fmt: skip
 
 # Elements a chunk: its buffers stay in a core's cache on a CPU, and keep a GPU busy.
 _CHUNK_CPU, _CHUNK_GPU = 1 << 18, 1 << 22
@@ -130,7 +109,9 @@ def _values(
         part = block[0]
         chunk = _chunk(logits[block], options, rows.inside)
         if options.kind == "indices":
-            terms[part] += _bregman(chunk, signed).sum(-1, keepdim=True)
+            terms[part] += bregman_less_excess(
+                chunk.e, chunk.alpha, chunk.log_alpha, signed=signed
+            ).sum(-1, keepdim=True)
             continue
         p = targets[block].float()
         log_own[part] += _dot(p, chunk.nll_log_alpha)
@@ -138,7 +119,7 @@ def _values(
             continue
         if options.kind == "mixed":
             chunk = _mixed(chunk, p)
-        found = _bregman(chunk, signed)
+        found = bregman_less_excess(chunk.e, chunk.alpha, chunk.log_alpha, signed=signed)
         terms[part] += found.sum(-1, keepdim=True)
         if options.kind == "per_label":
             own[part] += _dot(p, found)
@@ -188,12 +169,17 @@ def _slope(
         inner = torch.zeros_like(e)
     elif options.kind == "mixed":
         kept = _mixed(chunk, p)
-        inner = (bend - _bend(kept.e, kept.alpha.reciprocal(), signed)).mul_(1 - p)
+        inner = (bend - one_less_slope(kept.e, kept.alpha.reciprocal(), signed=signed)).mul_(1 - p)
     elif options.kind == "indices":
-        inner = (bend - _bend(e, u, signed)).mul_(1 - p)
+        inner = (bend - one_less_slope(e, u, signed=signed)).mul_(1 - p)
     else:
         _, bends = _rest(e, rows, part, logits.shape[1])
-        inner = _bend(e, u, signed).mul_(p - mass).addcmul_(p, bends, value=-1).add_(bend)
+        inner = (
+            one_less_slope(e, u, signed=signed)
+            .mul_(p - mass)
+            .addcmul_(p, bends, value=-1)
+            .add_(bend)
+        )
     inner.mul_(coefficient)
     if rows.inside:
         # d alpha / dz (mass / alpha_0 - p / alpha + the above)
@@ -272,28 +258,6 @@ def _mixed(chunk: _Chunk, p: Tensor) -> _Chunk:
     return replace(chunk, e=e, alpha=alpha, log_alpha=log_alpha)
 
 
-def _bregman(chunk: _Chunk, signed: bool) -> Tensor:
-    """B(e; 1) - e; signed: whether e may be negative."""
-    e, log_alpha = chunk.e, chunk.log_alpha
-    u = chunk.alpha.reciprocal()
-    v = e * u
-    found = _polynomial(_Q, u).mul_(v).mul_(v).add_(v, alpha=-0.5).add_(log_alpha, alpha=-0.5)
-    if not signed:
-        return found
-    below = _polynomial(_S, chunk.alpha).mul_(e).mul_(e).add_(log_alpha).sub_(v).sub_(e)
-    return torch.where(e < 0, below, found)
-
-
-def _bend(e: Tensor, u: Tensor, signed: bool) -> Tensor:
-    """1 - B'(e; 1), where u = 1 / (1 + e)."""
-    found = _polynomial(_P, u).mul_(e).mul_(u).sub_(1).mul_(u).neg_()
-    if not signed:
-        return found
-    t = (e + 2).reciprocal_()
-    below = _polynomial(_P, t).mul_(t).add_(1).mul_(t).addcmul_(u, u).mul_(e).sub_(1).neg_()
-    return torch.where(e < 0, below, found)
-
-
 def _rest(e: Tensor, rows: _Rows, part: slice, classes: int) -> tuple[Tensor, Tensor]:
     """B(E - e; K) - B(E; K) + e and 1 - B'(E - e; K), float32."""
     total = rows.excess[part]
@@ -331,13 +295,6 @@ def _log_evidence_slope(z: Tensor, evidence: Evidence) -> Tensor:
     if evidence == "softplus+1":
         return -softplus(-z)
     return torch.where(z > 0, 0.0, -math.inf)
-
-
-def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
-    value = x * coefficients[-1]
-    for coefficient in coefficients[-2:0:-1]:
-        value.add_(coefficient).mul_(x)
-    return value.add_(coefficients[0])
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import pandas as pd
 from raw2s.config import Cdpo, Data, Labelling, Model
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows, source_spec
-from raw2s.stages.training import model_source
+from raw2s.stages.items import model_source
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:

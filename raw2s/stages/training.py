@@ -15,10 +15,10 @@ import pandas as pd
 
 from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
 from raw2s.stages.data import corpus_share, rows, source_spec
+from raw2s.stages.items import model_source, truth_items, weak_items
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
-    from raw2s.trainers.batches import ClassificationItem, GenerationItem
     from raw2s.trainers.process import Progress
 
 # How, not what: these change no result and so no fingerprint.
@@ -41,21 +41,6 @@ def _runtime(training: Training) -> dict[str, Any]:
 
 def no_progress(done: int, total: int) -> None:
     """For ranks that report nothing."""
-
-
-def model_source(job: Job, store: Store) -> dict[str, Any]:
-    """path, revision and trust_remote_code of the model that a job starts from or asks.
-
-    A model trained here from one with code of its own keeps that code.
-    """
-    if "model" not in job.inputs:
-        return dict(job.spec["source"])
-    origin = job.inputs["model"]
-    source = {"path": str(store.path(origin))}
-    while "model" in origin.inputs:
-        origin = origin.inputs["model"]
-    trusted = origin.spec.get("source", {}).get("trust_remote_code", False)
-    return source | ({"trust_remote_code": True} if trusted else {})
 
 
 def pretrain_job(model: Model, corpus_of: Job, tokenizer_of: Job) -> Job:
@@ -126,8 +111,8 @@ def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
     source = model_source(job, store)
     _fine_tune(
         job, store, rank, progress,
-        items=_truth_items(truth, source, labels),
-        validation=_truth_items(validation, source, labels),
+        items=truth_items(truth, source, labels),
+        validation=truth_items(validation, source, labels),
         loss=Loss(),
     )  # fmt: skip
 
@@ -173,7 +158,7 @@ def student(job: Job, store: Store, rank: int, progress: Progress) -> None:
         fields["evidential"] = Evidential(**fields["evidential"])
     _fine_tune(
         job, store, rank, progress,
-        items=_weak_items(job, store),
+        items=weak_items(job, store),
         validation=None,
         loss=Loss(**fields),
     )  # fmt: skip
@@ -281,62 +266,3 @@ def _commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started
         for path in (store.work(job) / "model").iterdir():
             shutil.move(str(path), folder / path.name)
         manifest_notes.update(notes, compute=[[started, time.time()]])
-
-
-def _truth_items(
-    frame: pd.DataFrame, source: Mapping[str, Any], labels: int | None
-) -> list[ClassificationItem] | list[GenerationItem]:
-    from raw2s.models.encoding import encode_completion, encode_prompt
-    from raw2s.models.loading import load_tokenizer
-    from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
-
-    tokenizer = load_tokenizer(**source)
-    if labels is not None:
-        return [
-            ClassificationItem(
-                encode_prompt(tokenizer, row.text),
-                [[float(k == row.label) for k in range(labels)]],
-                [1.0],
-            )
-            for row in frame.itertuples()
-        ]
-    items = []
-    for row in frame.itertuples():
-        prompt = encode_prompt(tokenizer, row.text)
-        answer, _ = encode_completion(tokenizer, row.target)
-        items.append(GenerationItem([TargetSequence(prompt + answer, len(prompt))]))
-    return items
-
-
-def _weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[GenerationItem]:
-    from raw2s.models.encoding import encode_prompt
-    from raw2s.models.loading import load_tokenizer
-    from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
-
-    table = pd.read_parquet(store.path(job.inputs["supervision"]) / "rows.parquet")
-    if job.spec["labels"] is not None:
-        tokenizer = load_tokenizer(**model_source(job, store))
-        texts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
-        return [
-            ClassificationItem(
-                encode_prompt(tokenizer, texts[row.id]),
-                [list(p) for p in row.probabilities],
-                list(row.weights),
-            )
-            for row in table.itertuples()
-        ]
-    return [
-        GenerationItem(
-            [
-                TargetSequence(
-                    input_ids=list(row.input_ids),
-                    prompt_length=row.prompt_length,
-                    weight=row.weight,
-                    units=list(row.units),
-                    unit_logprobs=list(row.unit_logprobs),
-                )
-                for row in group.itertuples()
-            ]
-        )
-        for _, group in table.groupby("id", sort=False)
-    ]

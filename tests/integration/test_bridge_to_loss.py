@@ -9,7 +9,7 @@ import torch
 
 from raw2s.method.bridge import split_logprob
 from raw2s.models.scratch import train_tokenizer
-from raw2s.stages.supervision import bridge_sequence
+from raw2s.stages.bridging import bridge_sequence
 from raw2s.trainers.batches import GenerationCollator, GenerationItem, TargetSequence
 
 TEXT = "wake me at seven"
