@@ -1,7 +1,6 @@
 """Boosting of experts (EnsemW2S, arXiv 2410.04571), after multi-class AdaBoost (SAMME, Zhu et al.).
 
-A sample is an example in classification and an answer token in generation. Tokens are kept flat;
-`item` (n,) then says which example each belongs to, its tokens in the order of the text.
+What a sample is, and how its weight moves: `raw2s.method.sample_weights`.
 """
 
 from __future__ import annotations
@@ -11,13 +10,20 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from raw2s.method.arrays import (
+    Indices,
+    check_at_least,
+    check_finite_array,
+    check_item,
+    check_one_of,
+    check_sample_weights,
+    check_wrong,
+)
 from raw2s.method.ensemble import Array
+from raw2s.method.sample_weights import Level, update_weights, weighted_error, windows_of
 
-Indices = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Level = Literal["token", "window", "example"]
 Combination = Literal["probability", "log_probability", "vote"]
 OnUseless = Literal["stop", "redraw"]
 
@@ -28,7 +34,7 @@ _ROUNDING = 1e-9  # alpha of an expert whose error is epsilon but for the roundi
 
 def chance_error(n_classes: int) -> float:
     """1 - 1/K, the error of guessing among K classes or K choices: epsilon of SAMME."""
-    _at_least("n_classes", n_classes, 2)
+    check_at_least("n_classes", n_classes, 2)
     return 1.0 - 1.0 / n_classes
 
 
@@ -55,68 +61,6 @@ def expert_weight(error: float, epsilon: float, floor: float = FLOOR) -> float:
     return -math.log1p((e - epsilon) / (epsilon * (1.0 - e)))
 
 
-def weighted_error(wrong: ArrayLike, weights: ArrayLike) -> float:
-    """Share of the `weights` (n,) that lies on `wrong` (n,), in [0, 1].
-
-    Weights need not sum to 1. Raises ValueError for weights that are negative, not finite or all
-    0, for errors that are not booleans, lengths that differ and empty input.
-    """
-    array = _weights(weights)
-    return min(1.0, float(array[_wrong(wrong, len(array))].sum()))
-
-
-def update_weights(
-    weights: ArrayLike,
-    wrong: ArrayLike,
-    alpha: float,
-    *,
-    level: Level = "token",
-    item: ArrayLike | None = None,
-    window: int | None = None,
-) -> Array:
-    """w * exp(alpha * wrong), normalised to sum to 1, then levelled; (n,).
-
-    Args:
-        weights: (n,) >= 0, normalised here.
-        wrong: (n,) booleans.
-        alpha: the expert's weight, finite.
-        level: "token" leaves every sample its own weight; "example" gives a token the mean over
-            its example; "window" the mean over the window of its example that it lies in.
-        item: (n,) the example of each token; for "example" and "window".
-        window: tokens in a window, counted from the example's first token, the last one may be
-            shorter; for "window".
-
-    Raises:
-        ValueError: as for `weighted_error`, an alpha that is not finite, a level without its
-            arguments.
-    """
-    array = _weights(weights)
-    errors = _wrong(wrong, len(array))
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}, expected a finite number")
-    power = alpha * errors
-    # Shifted by the largest power that has any weight, nothing overflows and the sum is not 0.
-    power -= power[array > 0].max()
-    updated = array * np.exp(np.minimum(power, 0.0))
-    updated /= updated.sum()
-    groups = _groups(len(array), level, item, window)
-    if groups is not None:
-        updated = (np.bincount(groups, updated) / np.bincount(groups))[groups]
-    return np.asarray(updated, dtype=np.float64)
-
-
-def resample(weights: ArrayLike, count: int, seed: int) -> Indices:
-    """`count` indices into `weights` (n,), drawn with replacement by these weights; (count,).
-
-    `np.bincount(drawn, minlength=n)` is how often each sample counts in the loss. The same seed
-    gives the same draws; ValueError as for `weighted_error`, and for a count below 1.
-    """
-    array = _weights(weights)
-    _at_least("count", count, 1)
-    _at_least("seed", seed, 0)
-    return np.random.default_rng(seed).choice(len(array), size=count, p=array).astype(np.int64)
-
-
 def combine(
     probabilities: ArrayLike, alphas: ArrayLike, kind: Combination = "probability"
 ) -> Array:
@@ -136,7 +80,7 @@ def combine(
     Raises:
         ValueError: rows that are no distribution, alphas that do not fit, an unknown kind.
     """
-    _one_of("kind", kind, get_args(Combination))
+    check_one_of("kind", kind, get_args(Combination))
     array = np.asarray(probabilities, dtype=np.float64)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"probabilities must be (T, n, K) and not empty, they are {array.shape}")
@@ -203,17 +147,17 @@ class Boosting:
         floor: float = FLOOR,
         random_seed: int = 0,
     ) -> None:
-        _at_least("n_samples", n_samples, 1)
-        _at_least("max_rounds", max_rounds, 1)
-        _at_least("random_seed", random_seed, 0)
-        _one_of("on_useless", on_useless, get_args(OnUseless))
+        check_at_least("n_samples", n_samples, 1)
+        check_at_least("max_rounds", max_rounds, 1)
+        check_at_least("random_seed", random_seed, 0)
+        check_one_of("on_useless", on_useless, get_args(OnUseless))
         _check_reference(epsilon, floor)
-        _groups(n_samples, level, item, window)
+        windows_of(n_samples, level, item, window)
         self.n_samples, self.max_rounds, self.random_seed = n_samples, max_rounds, random_seed
         self.epsilon, self.floor = float(epsilon), float(floor)
         self.level: Level = level
         self.window = window
-        self.item = None if item is None else _item(item, n_samples)
+        self.item = None if item is None else check_item(item, n_samples)
         self.on_useless: OnUseless = on_useless
         self.weights: Array = np.full(n_samples, 1.0 / n_samples)
         """(n,) for the next expert, summing to 1."""
@@ -253,7 +197,7 @@ class Boosting:
         """
         if self.finished:
             raise ValueError(f"no expert can be added, the rounds are over: {self.reason}")
-        errors = _wrong(wrong, self.n_samples)
+        errors = check_wrong(wrong, self.n_samples)
         e = weighted_error(errors, self.weights) if error is None else float(error)
         alpha = expert_weight(e, self.epsilon, self.floor)
         number = len(self.errors)
@@ -307,26 +251,11 @@ class Boosting:
         boosting = cls(options.pop("n_samples"), **options)
         # Normalising again could change the last bit, and so the rounds to come.
         boosting.weights = np.array(weights, dtype=np.float64)
-        if _weights(boosting.weights).shape != (boosting.n_samples,):
+        if check_sample_weights(boosting.weights).shape != (boosting.n_samples,):
             raise ValueError(f"weights has {len(weights)} samples, expected {boosting.n_samples}")
         boosting.alphas, boosting.experts = list(alphas), list(experts)
         boosting.errors, boosting.reason = list(errors), str(reason)
         return boosting
-
-
-def bagging_indices(n_samples: int, rounds: int, seed: int) -> Indices:
-    """(rounds, n): n samples drawn with replacement for each round, the comparison at equal cost.
-
-    A round's draw does not depend on the number of rounds. Raises ValueError for an argument
-    below 1 (the seed: below 0).
-    """
-    _at_least("n_samples", n_samples, 1)
-    _at_least("rounds", rounds, 1)
-    _at_least("seed", seed, 0)
-    drawn = [
-        np.random.default_rng([seed, r]).integers(n_samples, size=n_samples) for r in range(rounds)
-    ]
-    return np.stack(drawn).astype(np.int64)
 
 
 def easy_to_hard(difficulty: ArrayLike, share: float) -> tuple[Indices, Indices]:
@@ -342,7 +271,7 @@ def easy_to_hard(difficulty: ArrayLike, share: float) -> tuple[Indices, Indices]
     Raises:
         ValueError: an argument out of range, or a share that leaves one side empty.
     """
-    array = _finite("difficulty", difficulty)
+    array = check_finite_array("difficulty", difficulty)
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a number between 0 and 1")
     count = round(share * len(array))
@@ -352,29 +281,8 @@ def easy_to_hard(difficulty: ArrayLike, share: float) -> tuple[Indices, Indices]
     return order[:count], order[count:]
 
 
-def _groups(n: int, level: Level, item: ArrayLike | None, window: int | None) -> Indices | None:
-    """(n,) the number of the group of samples that share a weight; None: each has its own."""
-    _one_of("level", level, get_args(Level))
-    if (window is not None) != (level == "window"):
-        raise ValueError(f"window is {window}, expected a length with level 'window' only")
-    if level == "token":
-        return None
-    if item is None:
-        raise ValueError(f"item is None, level {level!r} needs the example of each token")
-    _, example = np.unique(_item(item, n), return_inverse=True)
-    if window is None:
-        return example.astype(np.int64)
-    _at_least("window", window, 1)
-    order = np.argsort(example, kind="stable")
-    starts = np.cumsum(np.bincount(example)) - np.bincount(example)
-    position = np.empty(n, dtype=np.int64)
-    position[order] = np.arange(n) - starts[example[order]]
-    _, group = np.unique(example * n + position // window, return_inverse=True)
-    return group.astype(np.int64)
-
-
 def _votes(alphas: ArrayLike, experts: int) -> Array:
-    array = _finite("alphas", alphas)
+    array = check_finite_array("alphas", alphas)
     if len(array) != experts:
         raise ValueError(f"alphas has {len(array)} experts, probabilities have {experts}")
     votes = np.maximum(array, 0.0)
@@ -382,49 +290,6 @@ def _votes(alphas: ArrayLike, experts: int) -> Array:
         votes[0] = 1.0
     votes /= votes.max()
     return np.asarray(votes / votes.sum(), dtype=np.float64)
-
-
-def _weights(weights: ArrayLike) -> Array:
-    array = _finite("weights", weights)
-    if array.min() < 0 or array.max() == 0:
-        raise ValueError(
-            f"weights {array.shape} must be >= 0 and not all 0,"
-            f" at {int(array.argmin())} is {array.min()}"
-        )
-    # Divided by the largest first, the sum neither overflows nor vanishes.
-    scaled = array / array.max()
-    return np.asarray(scaled / scaled.sum(), dtype=np.float64)
-
-
-def _wrong(wrong: ArrayLike, n: int) -> Bools:
-    array = np.asarray(wrong)
-    if array.shape != (n,):
-        raise ValueError(f"wrong has shape {array.shape}, expected ({n},)")
-    bad = ~np.isin(array, (0, 1))
-    if bad.any():
-        first = int(bad.argmax())
-        raise ValueError(f"wrong must be booleans, at {first} is {array[first]}")
-    return array.astype(np.bool_)
-
-
-def _item(item: ArrayLike, n: int) -> Indices:
-    array = np.asarray(item)
-    if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"item has shape {array.shape} and type {array.dtype}, expected ({n},) whole numbers"
-        )
-    return array.astype(np.int64)
-
-
-def _finite(name: str, values: ArrayLike) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}, expected (n,) with n > 0")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = int(bad.argmax())
-        raise ValueError(f"{name} {array.shape} are not finite at {first}: {array[first]}")
-    return array
 
 
 def _check_error(error: float) -> None:
@@ -438,13 +303,3 @@ def _check_reference(epsilon: float, floor: float) -> None:
         raise ValueError(f"floor is {floor}, expected a number in [1e-15, 0.5)")
     if not floor < epsilon < 1.0 - floor:
         raise ValueError(f"epsilon is {epsilon}, expected a number between {floor} and 1 - {floor}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}, expected at least {least}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}, expected one of {list(allowed)}")

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from raw2s.method.boosting import (
     Boosting,
     Combination,
-    Level,
-    bagging_indices,
     chance_error,
     combine,
     easy_to_hard,
     expert_weight,
+)
+from raw2s.method.sample_weights import (
+    Level,
+    bagging_indices,
     resample,
     update_weights,
     weighted_error,
