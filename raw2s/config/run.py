@@ -78,6 +78,8 @@ class Experiment(Strict):
         generation = self.task.name in GENERATION_TASKS
         if generation and s.strategy in ("flyingsquid", "dawid_skene"):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
+        if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
+            raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")
         if generation and s.weights == "learned":
             raise ValueError(f"{s.strategy}: weights are learned from votes for classes only")
         if not generation and (s.strategy == "joint" or s.cdpo):

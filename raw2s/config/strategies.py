@@ -20,6 +20,11 @@ class Auxiliary(Strict):
     """How it rises: over all of training; over `warmup`; as in Burns et al.'s code."""
     warmup: Share = 0.1
     """Share of training of the last two."""
+    prediction: Literal["argmax", "balanced"] = "argmax"
+    """The student's own prediction: its most probable class, or (classification) with the weak
+    labels' class shares among its last predictions, as in Burns et al.'s code."""
+    window: Positive = 32
+    """How many last predictions are balanced."""
 
 
 class Evidential(Strict):

@@ -116,6 +116,7 @@ def classification_loss(
     *,
     loss: Loss = "cross_entropy",
     gamma: float = 0.0,
+    prediction: Tensor | None = None,
     evidential: EvidentialOptions | None = None,
     validate: bool = True,
 ) -> Tensor:
@@ -123,8 +124,9 @@ def classification_loss(
 
     logits (B, K), targets (B, N, K) probabilities, weights (B, N) whose rows sum to 1.
     (1 - gamma) sum_i lambda_i L(z, p^(i)) + gamma L(z, y_hat), L cross-entropy (Eq. 1, 2) or
-    evidential (Eq. 4, 5), y_hat the student's own argmax. Both are linear in p, so the weak labels
-    are mixed first, except under the `mixed` regulariser. Raises ValueError for shapes that do
+    evidential (Eq. 4, 5), y_hat the student's own argmax, or `prediction` (B,) if given (see
+    `raw2s.method.balanced`). Both are linear in p, so the weak labels are mixed first, except under
+    the `mixed` regulariser. Raises ValueError for shapes that do
     not fit and, with `validate`, for rows that are no distributions.
     """
     if logits.dim() != 2:
@@ -148,7 +150,7 @@ def classification_loss(
         weak = (weights * each).sum(-1)
     else:
         weak = _loss(logits, torch.einsum("bn,bnk->bk", weights, targets), loss, options)
-    return _with_auxiliary(weak, logits, loss, gamma, options).mean()
+    return _with_auxiliary(weak, logits, loss, gamma, options, prediction).mean()
 
 
 def sequence_loss(
@@ -242,11 +244,18 @@ def _loss(logits: Tensor, targets: Tensor, loss: Loss, options: EvidentialOption
 
 
 def _with_auxiliary(
-    weak: Tensor, logits: Tensor, loss: Loss, gamma: float, options: EvidentialOptions
+    weak: Tensor,
+    logits: Tensor,
+    loss: Loss,
+    gamma: float,
+    options: EvidentialOptions,
+    prediction: Tensor | None = None,
 ) -> Tensor:
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be in [0, 1], it is {gamma}")
     if gamma == 0:
         return weak
-    own = _loss(logits, logits.detach().argmax(-1), loss, options)
+    if prediction is None:
+        prediction = logits.detach().argmax(-1)
+    own = _loss(logits, prediction, loss, options)
     return (1 - gamma) * weak + gamma * own

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from raw2s.config import Auxiliary, Evidential, Training
 from raw2s.method import losses
+from raw2s.method.balanced import BalancedPredictions
 from raw2s.method.bridge import split_logprob
 from raw2s.method.evidential import clamped_share
 from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
@@ -62,11 +65,13 @@ def batch_loss(
     loss: Loss,
     progress: float,
     on_regulariser: Callable[[torch.Tensor], None] | None = None,
+    predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """The loss of one batch of either collator (see `raw2s.trainers.batches`); a scalar.
 
     logits: (B, K) of a classifier, or (S, T, V) of a language model that has read input_ids.
-    on_regulariser is called with the evidential regulariser's values before they are cut.
+    on_regulariser is called with the evidential regulariser's values before they are cut; predict
+    gives the student's own classes (B,) of logits (B, K), their argmax without it.
     """
     shared: dict[str, Any] = {
         "loss": loss.loss,
@@ -74,7 +79,10 @@ def batch_loss(
         "evidential": loss.evidential_options(progress) | {"on_regulariser": on_regulariser},
     }
     if "targets" in batch:
-        return losses.classification_loss(logits, batch["targets"], batch["weights"], **shared)
+        prediction = predict(logits) if predict is not None else None
+        return losses.classification_loss(
+            logits, batch["targets"], batch["weights"], prediction=prediction, **shared
+        )
     shifted, labels = logits[:, :-1], batch["labels"]
     target_logprob = torch.zeros_like(batch["unit_logprobs"])
     if loss.target != "one_hot":
@@ -104,9 +112,14 @@ class SupervisedTrainer(Trainer):
     # batch_loss is the mean over a micro-batch's rows, so accumulated ones are to be averaged.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *args: Any, loss: Loss, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, loss: Loss, balanced: BalancedPredictions | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.loss = loss
+        self.balanced = balanced
+        if balanced is not None:
+            self.add_callback(_keep_window(balanced))
         self._cut: list[float] = []
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -135,7 +148,8 @@ class SupervisedTrainer(Trainer):
         progress = self.state.global_step / max(1, self.state.max_steps)
         limited = self.loss.evidential.max_regulariser is not None
         on_regulariser = self._count_cut if limited else None
-        loss = batch_loss(outputs.logits, inputs, self.loss, progress, on_regulariser)
+        predict = self.balanced.predict if self.balanced is not None and model.training else None
+        loss = batch_loss(outputs.logits, inputs, self.loss, progress, on_regulariser, predict)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -148,6 +162,39 @@ class SupervisedTrainer(Trainer):
         """Validation wants the loss alone."""
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+def _keep_window(balanced: BalancedPredictions) -> TrainerCallback:
+    """Save the last predictions beside each checkpoint, one file a rank, and take them up again."""
+
+    class Window(TrainerCallback):
+        def _file(self, args: TrainingArguments, step: int) -> Path:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{step}"
+            return folder / f"predictions-{args.process_index}.safetensors"
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            file = self._file(args, state.global_step)
+            if file.is_file():
+                balanced.recent = load_file(file)["recent"]
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            save_file({"recent": balanced.recent.contiguous()}, self._file(args, state.global_step))
+
+    return Window()
+
+
+def _balanced(loss: Loss, items: Items, labels: int | None) -> BalancedPredictions | None:
+    """With the class shares of the items' targets, if the loss wants it."""
+    auxiliary = loss.auxiliary
+    if auxiliary is None or auxiliary.prediction != "balanced" or labels is None:
+        return None
+    labels_of = [
+        np.asarray(item.weights) @ np.asarray(item.targets)
+        for item in items
+        if isinstance(item, ClassificationItem)
+    ]
+    shares = np.mean(labels_of, axis=0)
+    return BalancedPredictions(list(shares / shares.sum()), auxiliary.window)
 
 
 Items = Sequence[ClassificationItem] | Sequence[GenerationItem]
@@ -198,6 +245,7 @@ def fine_tune(
             data_collator=collator,
             callbacks=[progress_callback(progress)],
             loss=loss,
+            balanced=_balanced(loss, items, labels),
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
         trainer.save_model(str(out))

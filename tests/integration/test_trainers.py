@@ -71,11 +71,14 @@ def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
             )
             for i, prompt in enumerate(prompts)
         ]  # fmt: skip
+    auxiliary = Auxiliary()
+    if kind == "balanced":
+        auxiliary = Auxiliary(gamma_max=1.0, prediction="balanced", window=20)
     return fine_tune(
         {"path": base},
         items,
-        labels=2 if kind == "classification" else None,
-        loss=Loss("evidential", Auxiliary(), target="full"),
+        labels=None if kind == "generation" else 2,
+        loss=Loss("evidential", auxiliary, target="full"),
         training=training,
         learning_rate=training.learning_rate,
         **folders,
@@ -147,11 +150,14 @@ def weights_of_base(base: Path) -> dict[str, torch.Tensor]:
     return load_file(base / "model.safetensors")
 
 
-def test_a_training_that_was_cut_short_ends_as_one_that_was_not(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["generation", "balanced"])
+def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
+    kind: str, base: Path, tmp_path: Path
+) -> None:
     from transformers import TrainerCallback, TrainerControl
 
     whole = settings(None, 1).model_copy(update={"checkpoint_steps": 1})
-    train("generation", str(base), str(tmp_path / "whole"), whole)
+    train(kind, str(base), str(tmp_path / "whole"), whole)
 
     class Killed(Exception):
         pass
@@ -167,11 +173,11 @@ def test_a_training_that_was_cut_short_ends_as_one_that_was_not(base: Path, tmp_
     sft.progress_callback = lambda progress: original(kill)
     try:
         with pytest.raises(Killed):
-            train("generation", str(base), str(tmp_path / "cut"), whole)
+            train(kind, str(base), str(tmp_path / "cut"), whole)
     finally:
         sft.progress_callback = original
     assert list((tmp_path / "cut" / "work").glob("checkpoint-*"))
-    notes = train("generation", str(base), str(tmp_path / "cut"), whole)
+    notes = train(kind, str(base), str(tmp_path / "cut"), whole)
     assert notes["steps"] == 4
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(weights(tmp_path / "cut")[name], tensor), name

@@ -68,6 +68,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"experiments.topics.strategies": [{"strategy": "joint"}]}, "for generation"),
     ({"experiments.slots.strategies": [{"strategy": "flyingsquid"}]}, "not for generation"),
+    ({"experiments.slots.strategies": [{"strategy": "dawid_skene"}]}, "not for generation"),
+    (
+        {"experiments.slots.strategies": [{"strategy": "naive", "weights": "learned"}]},
+        "votes for classes",
+    ),
+    (
+        {
+            "experiments.slots.strategies": [
+                {"strategy": "naive", "auxiliary": {"prediction": "balanced"}}
+            ]
+        },
+        "balanced over classes",
+    ),
+    ({"experiments.slots.joint_weights": "learned"}, "joint_weights are average or numbers"),
     ({"experiments.topics.strategies": [{"strategy": "naive"}] * 2}, "distinct names"),
     ({"experiments.topics.strong": {"name": "x"}}, "exactly one of path, scratch, precomputed"),
     (
@@ -135,3 +149,13 @@ def test_the_variable_serves_only_tasks_without_a_folder(
     assert folders(config.load(TINY, overrides=overrides, data=str(asked))) == [str(asked)] * 2
     monkeypatch.setenv("RAW2S_DATA", "")
     assert folders(config.load(TINY)) == [None, None]
+
+
+def test_a_label_tells_two_variants_of_a_strategy_apart(tmp_path: Path) -> None:
+    variants = [{"strategy": "naive"}, {"strategy": "naive", "weights": "learned"}]
+    with pytest.raises(ConfigError, match="distinct names"):
+        load(tmp_path, **{"experiments.topics.strategies": variants})
+    variants[1]["label"] = "Naive, learned weights"
+    run = load(tmp_path, **{"experiments.topics.strategies": variants})
+    names = [s.name for s in run.experiments["topics"].strategies]
+    assert names == ["Naive Multi-Weak", "Naive, learned weights"]
