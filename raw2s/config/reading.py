@@ -16,16 +16,25 @@ from raw2s.errors import ConfigError
 def load(
     path: str | Path, *, data: str | None = None, overrides: dict[str, Any] | None = None
 ) -> Run:
-    """Read a configuration.
+    """Read a configuration, and below it the one that its key `base` names, if it has one.
 
     `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
     `overrides` maps dotted keys to values, `{"seeds": [0, 1], "name": "x"}`
     Paths become absolute: relative storage against the working folder. Raises ConfigError in one
     line.
     """
-    path = Path(path)
+    raw = _read(Path(path))
+    for key, value in (overrides or {}).items():
+        _set(raw, key.split("."), value)
+    return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
+
+
+def _read(path: Path, building_on: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's keys over those of the file that its `base` names, relative to its own folder."""
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}")
+    if path.resolve() in building_on:
+        raise ConfigError(f"{path} has itself as its base")
     try:
         raw = _unshared(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -33,9 +42,21 @@ def load(
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise ConfigError(f"{path} holds no named keys")
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
-    for key, value in (overrides or {}).items():
-        _set(raw, key.split("."), value)
-    return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    return _over(_read(path.parent / str(base), (*building_on, path.resolve())), raw)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Dictionaries are merged key by key; anything else above replaces what is below."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _over(old, value)
+        merged[key] = value
+    return merged
 
 
 def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None = None) -> Run:

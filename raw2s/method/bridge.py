@@ -17,6 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from raw2s.method.targets import at_least_float32, check_finite, check_indices
+
 Span = tuple[int, int]
 
 
@@ -186,6 +188,58 @@ def split_logprob(
     total = torch.zeros_like(highest).scatter_add(0, group, power)
     result[wanted] = power / total[group] * log_word
     return result
+
+
+def full_target(
+    logits: Tensor, labels: Tensor, target_logprob: Tensor, *, detach_tail: bool = True
+) -> Tensor:
+    """The soft label of a target token (Sec. 4.1), t at the label and (1 - t) q_j / (1 - q_s) off.
+
+    logits (..., V), labels (...), target_logprob (...) <= 0; result (..., V) whose rows sum to 1.
+    `detach_tail` stops the gradient through q.
+    """
+    z = at_least_float32(logits.detach() if detach_tail else logits)
+    log_t = target_logprob.to(z.dtype).unsqueeze(-1)
+    index = labels.unsqueeze(-1)
+    tail = torch.softmax(z.scatter(-1, index, -torch.inf), -1) * -torch.expm1(log_t)
+    return tail.scatter(-1, index, torch.exp(log_t))
+
+
+def soft_targets(
+    logits: Tensor,
+    labels: Tensor,
+    unit_logprob: Tensor,
+    unit: Tensor,
+    *,
+    kind: Literal["full", "label_only", "one_hot"] = "full",
+    rule: Literal["confidence", "uniform", "plus_sign"] = "confidence",
+    temperature: float = 1.0,
+) -> Tensor:
+    """The strong model's soft token labels (T, V), detached (Sec. 4.1, Table 8).
+
+    logits (T, V) the strong model's at the target tokens, labels (T,) those tokens, unit_logprob
+    and unit (T,) as in `split_logprob`. With t = P(label) after the split, `full` puts t on the
+    label and shares 1 - t out to the other tokens as the strong model does; `label_only` leaves
+    them 0; `one_hot` has t = 1. To look at: the losses come to the same without such a table.
+    """
+    if logits.dim() != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits must be (T, V) and labels (T,), they are {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    if kind not in ("full", "label_only", "one_hot"):
+        raise ValueError(f"kind must be full, label_only or one_hot, it is {kind!r}")
+    z = at_least_float32(logits.detach())
+    check_finite("logits", z)
+    check_indices("labels", labels, z.shape[1])
+    log_t = torch.zeros_like(z[:, 0])
+    if kind != "one_hot":
+        confidence = z.softmax(-1).amax(-1)
+        log_t = split_logprob(unit_logprob, unit, confidence, rule=rule, temperature=temperature)
+    if kind == "full":
+        return full_target(z, labels, log_t)
+    place, t = labels.unsqueeze(-1), log_t.exp().to(z.dtype).unsqueeze(-1)
+    return torch.zeros_like(z).scatter(-1, place, t)
 
 
 def _pieces(side: str, text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:

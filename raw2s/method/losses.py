@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raw2s.method.bridge import full_target
 from raw2s.method.evidential import EvidentialOptions, evidential_loss
 from raw2s.method.targets import (
     are_indices,
@@ -92,21 +93,6 @@ def binary_kl(logits: Tensor, labels: Tensor, target_logprob: Tensor) -> Tensor:
     t, rest = torch.exp(log_t), -torch.expm1(log_t)
     negative_entropy = torch.where(t > 0, t * log_t, 0.0) + torch.xlogy(rest, rest)
     return negative_entropy + t * (everything - label) + rest * (everything - others)
-
-
-def full_target(
-    logits: Tensor, labels: Tensor, target_logprob: Tensor, *, detach_tail: bool = True
-) -> Tensor:
-    """The soft label of a target token (Sec. 4.1), t at the label and (1 - t) q_j / (1 - q_s) off.
-
-    logits (..., V), labels (...), target_logprob (...) <= 0; result (..., V) whose rows sum to 1.
-    `detach_tail` stops the gradient through q.
-    """
-    z = at_least_float32(logits.detach() if detach_tail else logits)
-    log_t = target_logprob.to(z.dtype).unsqueeze(-1)
-    index = labels.unsqueeze(-1)
-    tail = torch.softmax(z.scatter(-1, index, -torch.inf), -1) * -torch.expm1(log_t)
-    return tail.scatter(-1, index, torch.exp(log_t))
 
 
 def classification_loss(

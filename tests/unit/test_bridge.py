@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from raw2s.method.bridge import (
     Span,
     align,
     byte_spans,
+    soft_targets,
     split_logprob,
     word_targets,
     words,
@@ -311,3 +313,33 @@ def test_split_rules() -> None:
     assert uniform.tolist() == [0, -1, -1, -1, 0]
     cold = split_logprob(log_word, unit, sure, temperature=1e-4)
     torch.testing.assert_close(cold[1:3], torch.tensor([0.0, -2.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rule", ["confidence", "uniform", "plus_sign"])
+def test_soft_targets_are_the_three_kinds_of_table_8(
+    rule: Literal["confidence", "uniform", "plus_sign"],
+) -> None:
+    logits = torch.randn(4, 9, generator=torch.Generator().manual_seed(0)).double()
+    labels, unit = torch.tensor([3, 1, 8, 0]), torch.tensor([0, 0, 1, 1])
+    words = torch.tensor([-0.7, -0.7, -1.5, -1.5]).double()
+    full, label_only, one_hot = (
+        soft_targets(logits, labels, words, unit, kind=kind, rule=rule, temperature=0.5)
+        for kind in ("full", "label_only", "one_hot")
+    )
+    assert torch.equal(one_hot, torch.nn.functional.one_hot(labels, 9).double())
+    t = label_only.gather(1, labels[:, None]).flatten()
+    torch.testing.assert_close(t[:2].prod(), torch.tensor(-0.7).double().exp())
+    torch.testing.assert_close(t[2:].prod(), torch.tensor(-1.5).double().exp())
+    assert torch.equal(label_only.count_nonzero(1), torch.ones(4, dtype=torch.int64))
+    torch.testing.assert_close(full.sum(1), torch.ones(4).double())
+    # Off the label the student's own distribution, in its proportions.
+    for row, label in enumerate(labels):
+        others = [j for j in range(9) if j != label]
+        ratio = full[row, others] / logits.softmax(-1)[row, others]
+        torch.testing.assert_close(ratio, ratio[0].expand(8))
+        torch.testing.assert_close(full[row, label], t[row])
+
+
+def test_soft_targets_name_bad_labels() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        soft_targets(torch.zeros(1, 3), torch.tensor([3]), torch.zeros(1), torch.zeros(1).long())

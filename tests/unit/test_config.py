@@ -159,3 +159,24 @@ def test_a_label_tells_two_variants_of_a_strategy_apart(tmp_path: Path) -> None:
     run = load(tmp_path, **{"experiments.topics.strategies": variants})
     names = [s.name for s in run.experiments["topics"].strategies]
     assert names == ["Naive Multi-Weak", "Naive, learned weights"]
+
+
+def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    topics = {"strong_training": {"epochs": 3}, "strategies": [{"strategy": "naive"}]}
+    above = {"base": str(TINY), "name": "above", "seeds": [4, 5], "experiments": {"topics": topics}}
+    (tmp_path / "above.yaml").write_text(yaml.safe_dump(above))
+    (tmp_path / "sub" / "top.yaml").write_text("base: ../above.yaml\nseeds: [6]\n")
+    run, below = config.load(tmp_path / "sub" / "top.yaml"), config.load(TINY)
+    assert (run.name, run.seeds) == ("above", [6])
+    made, old = run.experiments["topics"], below.experiments["topics"]
+    assert made.strong_training == old.strong_training.model_copy(update={"epochs": 3})
+    assert [s.strategy for s in made.strategies] == ["naive"]
+    assert run.experiments["slots"] == below.experiments["slots"]
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\n")
+    with pytest.raises(ConfigError, match="itself as its base"):
+        config.load(tmp_path / "a.yaml")
+    (tmp_path / "c.yaml").write_text("base: gone.yaml\n")
+    with pytest.raises(ConfigError, match=r"no configuration file .*gone\.yaml"):
+        config.load(tmp_path / "c.yaml")
