@@ -1,0 +1,109 @@
+"""Pools of hosted models: their answers, who shares an actor, and what is ended for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raw2s.models.loading import load_classifier, load_tokenizer
+from raw2s.models.operations import run
+from raw2s.models.scratch import new_model, train_tokenizer
+from raw2s.orchestration.hosts import Hosts, Request
+from raw2s.orchestration.inference import ask_at_once, ask_in_turn
+from raw2s.orchestration.progress import Board
+from raw2s.store import Job
+
+TEXTS = [f"play {a} {b}" for a in ("jazz", "rock", "folk") for b in range(17)]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    made = []
+    for seed in range(3):
+        folder = tmp_path_factory.mktemp("model")
+        tokenizer = train_tokenizer("byte_bpe", TEXTS, 270)
+        model = new_model(
+            "gpt2", tokenizer, hidden_size=16, layers=1, heads=2, context=64, seed=seed
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        made.append(str(folder))
+    return made
+
+
+@pytest.fixture
+def board(ray_session: None) -> Iterator[Any]:
+    import ray
+
+    actor = ray.remote(num_cpus=0)(Board).remote()
+    yield actor
+    ray.kill(actor)
+
+
+def request(folder: str, *, actors: int = 1, cpus: float = 0.25, rows: int = 51) -> Request:
+    runtime = {"actors": actors, "cpus": cpus, "gpus": 0, "batch_size": 4}
+    table = pd.DataFrame({"id": [f"r{i}" for i in range(rows)], "text": TEXTS[:rows]})
+    job = Job("label", folder, {"folder": folder}, {}, runtime)
+    return Request(job, {"path": folder}, 2, "classify", {}, table)
+
+
+def expected(folder: str, rows: pd.DataFrame) -> np.ndarray:
+    model = load_classifier(folder, num_labels=2, device="cpu")
+    table = run(model, load_tokenizer(folder), rows, operation="classify", options={}, batch_size=4)
+    return np.stack(table["probabilities"])
+
+
+def actors_of(pools: list[list[Any]]) -> list[str]:
+    return [actor._actor_id.hex() for pool in pools for actor in pool]
+
+
+def test_every_model_answers_its_rows_in_their_order(folders: list[str], board: Any) -> None:
+    hosts = Hosts(board)
+    requests = [request(folders[0], actors=2), request(folders[1], rows=7), request(folders[2])]
+    answers = ask_at_once(requests, hosts, board)
+    for asked, answer in zip(requests, answers, strict=True):
+        assert list(answer.rows["id"]) == list(asked.rows["id"])
+        found = np.stack(answer.rows["probabilities"])
+        np.testing.assert_allclose(found, expected(asked.model, asked.rows), atol=1e-6)
+    assert [len(answer.actors) for answer in answers] == [2, 1, 1]
+    every = [actor["actor"] for answer in answers for actor in answer.actors]
+    assert len(set(every)) == 4
+    # Few actors in turn, the same answers.
+    again = ask_in_turn(requests, hosts.any(1, 0.25, 0), board)
+    for first, second in zip(answers, again, strict=True):
+        assert list(first.rows["probabilities"]) == list(second.rows["probabilities"])
+    hosts.release()
+
+
+def test_a_limit_makes_waves_whose_actors_take_over_models(folders: list[str], board: Any) -> None:
+    hosts = Hosts(board, limit=2)
+    requests = [request(folder) for folder in folders]
+    assert [len(wave) for wave in hosts.waves(requests)] == [2, 1]
+    first = actors_of(hosts.bring_up(requests[:2]))
+    # The third model is hosted by the actor of the first, which was wanted longest ago.
+    assert actors_of(hosts.bring_up(requests[2:])) == first[:1]
+    # The second is still there, and now the first takes the third's place.
+    assert actors_of(hosts.bring_up(requests[1:2])) == first[1:]
+    assert actors_of(hosts.bring_up(requests[:1])) == first[:1]
+    hosts.release()
+
+
+def test_pools_of_another_size_are_ended_where_there_is_no_room(
+    folders: list[str], board: Any
+) -> None:
+    hosts = Hosts(board)
+    small = [request(folder, cpus=0.8) for folder in folders[:2]]
+    large = request(folders[2], cpus=1.5)
+    assert [len(wave) for wave in hosts.waves([*small, large])] == [2, 1]
+    before = actors_of(hosts.bring_up(small))
+    assert not set(actors_of(hosts.bring_up([large]))) & set(before)
+    # Other work that needs one CPU has no room beside 1.5 of 2; 0.5 it has.
+    hosts.make_room(0.5)
+    kept = actors_of(hosts.bring_up([large]))
+    hosts.make_room(1)
+    assert actors_of(hosts.bring_up([large])) != kept
+    hosts.release()
