@@ -8,10 +8,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,36 +175,17 @@ def goes_on(process: subprocess.Popen[bytes], storage: Path, undisturbed: Path) 
 
 def test_a_job_submitted_to_a_cluster_with_tokens(storage: Path, tmp_path: Path) -> None:
     """A head node with token authentication; without the token it refuses."""
-    ray = str(Path(sys.executable).parent / "ray")
     environment = os.environ | {
         "HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "t"),
     }  # fmt: skip
     environment.pop("RAY_ADDRESS", None)
     (tmp_path / "t").write_text("0123456789abcdef0123456789abcdef")
-    # Sockets lie in it, whose paths must be short.
-    short = tempfile.mkdtemp(prefix="raw2s-")
-    start = [
-        ray, "start", "--head", "--port=6399", "--dashboard-port=8299", "--num-cpus=2",
-        "--object-store-memory=134217728", "--temp-dir", short, "--block",
-    ]  # fmt: skip
-    address = "http://127.0.0.1:8299"
-    submit = [ray, "job", "submit", "--address", address]
     entry = [
         "--", sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), str(TINY),
         "--set", f"storage={storage}", "--set", "experiments.topics.strategies.1.auxiliary=null",
     ]  # fmt: skip
-    head = subprocess.Popen(
-        start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        # The head answers before it can take a job: "no available agent".
-        deadline = time.monotonic() + 120
-        while subprocess.run(
-            [*submit, "--", "true"], env=environment, capture_output=True
-        ).returncode:
-            assert time.monotonic() < deadline, "the head node takes no job"
-            time.sleep(1)
+    with head_node(environment) as address:
+        submit = [RAY, "job", "submit", "--address", address]
         refused = subprocess.run(
             [*submit, *entry], capture_output=True, text=True, timeout=60,
             env=environment | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")},
@@ -210,8 +193,49 @@ def test_a_job_submitted_to_a_cluster_with_tokens(storage: Path, tmp_path: Path)
         assert refused.returncode != 0
         printed = finished([*submit, *entry], env=environment)
         assert "succeeded" in printed and "Naive Multi-Weak" in printed
+
+
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+@contextlib.contextmanager
+def head_node(environment: dict[str, str]) -> Iterator[str]:
+    """A head that takes jobs; yields its address. Every port is a free one: another Ray may be on
+    this machine, and the default of Ray's agent is one that any connection may happen to use."""
+    gcs, dashboard, agent, agent_grpc, client = free_ports(5)
+    # Sockets lie in it, whose paths must be short.
+    short = tempfile.mkdtemp(prefix="raw2s-")
+    head = subprocess.Popen(
+        [
+            RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+            f"--ray-client-server-port={client}", "--num-cpus=2",
+            "--object-store-memory=134217728", "--temp-dir", short, "--block",
+        ],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{dashboard}"
+    trial = [RAY, "job", "submit", "--address", address, "--", "true"]
+    try:
+        # The head answers before it can take a job.
+        deadline = time.monotonic() + 120
+        while (tried := subprocess.run(trial, env=environment, capture_output=True)).returncode:
+            agent_log = Path(short) / "session_latest" / "logs" / "dashboard_agent.log"
+            log = agent_log.read_text()[-2000:] if agent_log.is_file() else "no agent"
+            assert time.monotonic() < deadline, f"{tried.stderr[-1000:]!r} {log}"
+            time.sleep(1)
+        yield address
     finally:
         # It ends the processes that it started.
         head.terminate()
         head.wait(timeout=60)
         shutil.rmtree(short, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
