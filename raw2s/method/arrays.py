@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from raw2s.method.ensemble import Array
+from raw2s.method.ensemble import Array, check_weights
 
 Indices = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -31,9 +31,7 @@ def check_sample_weights(weights: ArrayLike) -> Array:
             f"weights {array.shape} must be >= 0 and not all 0,"
             f" at {int(array.argmin())} is {array.min()}"
         )
-    # Divided by the largest first, the sum neither overflows nor vanishes.
-    scaled = array / array.max()
-    return np.asarray(scaled / scaled.sum(), dtype=np.float64)
+    return check_weights(array, len(array))
 
 
 def check_wrong(wrong: ArrayLike, n: int) -> Bools:

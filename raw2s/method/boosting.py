@@ -21,8 +21,8 @@ from raw2s.method.arrays import (
     check_sample_weights,
     check_wrong,
 )
-from raw2s.method.ensemble import Array
-from raw2s.method.sample_weights import Level, update_weights, weighted_error, windows_of
+from raw2s.method.ensemble import Array, check_weights
+from raw2s.method.sample_weights import Level, groups_of, update_weights, weighted_error
 
 Combination = Literal["probability", "log_probability", "vote"]
 OnUseless = Literal["stop", "redraw"]
@@ -152,7 +152,7 @@ class Boosting:
         check_at_least("random_seed", random_seed, 0)
         check_one_of("on_useless", on_useless, get_args(OnUseless))
         _check_reference(epsilon, floor)
-        windows_of(n_samples, level, item, window)
+        groups_of(n_samples, level, item, window)
         self.n_samples, self.max_rounds, self.random_seed = n_samples, max_rounds, random_seed
         self.epsilon, self.floor = float(epsilon), float(floor)
         self.level: Level = level
@@ -288,8 +288,7 @@ def _votes(alphas: ArrayLike, experts: int) -> Array:
     votes = np.maximum(array, 0.0)
     if votes.max() == 0:
         votes[0] = 1.0
-    votes /= votes.max()
-    return np.asarray(votes / votes.sum(), dtype=np.float64)
+    return check_weights(votes, experts)
 
 
 def _check_error(error: float) -> None:

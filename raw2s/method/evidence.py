@@ -8,6 +8,7 @@ relu+1      alpha = max(z, 0) + 1
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -51,6 +52,15 @@ def concentration_excess(
     if evidence == "relu+1":
         return torch.relu(z)
     raise ValueError(f"evidence must be exp+1, exp, softplus+1 or relu+1, it is {evidence!r}")
+
+
+def log_concentration_slope(z: Tensor, evidence: Evidence) -> Tensor:
+    """log (d alpha / dz), any shape, for logits of any size; -inf where alpha does not move."""
+    if evidence in ("exp", "exp+1"):
+        return z
+    if evidence == "softplus+1":
+        return -softplus(-z)
+    return torch.where(z > 0, 0.0, -math.inf)
 
 
 def softplus(z: Tensor) -> Tensor:

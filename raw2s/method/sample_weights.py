@@ -69,7 +69,7 @@ def update_weights(
     power -= power[array > 0].max()
     updated = array * np.exp(np.minimum(power, 0.0))
     updated /= updated.sum()
-    groups = windows_of(len(array), level, item, window)
+    groups = groups_of(len(array), level, item, window)
     if groups is not None:
         updated = (np.bincount(groups, updated) / np.bincount(groups))[groups]
     return np.asarray(updated, dtype=np.float64)
@@ -102,7 +102,7 @@ def bagging_indices(n_samples: int, rounds: int, seed: int) -> Indices:
     return np.stack(drawn).astype(np.int64)
 
 
-def windows_of(n: int, level: Level, item: ArrayLike | None, window: int | None) -> Indices | None:
+def groups_of(n: int, level: Level, item: ArrayLike | None, window: int | None) -> Indices | None:
     """(n,) the number of the group of samples that share a weight; None: each has its own."""
     check_one_of("level", level, get_args(Level))
     if (window is not None) != (level == "window"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from raw2s.method.bregman import bregman, bregman_slope
-from raw2s.method.evidence import Evidence, concentration_excess, log_concentration, softplus
+from raw2s.method.evidence import (
+    Evidence,
+    concentration_excess,
+    log_concentration,
+    log_concentration_slope,
+)
 from raw2s.method.excess import bregman_less_excess, one_less_slope
 from raw2s.method.targets import at_least_float32
 
@@ -108,27 +113,25 @@ def _values(
     for block in _blocks(logits) if options.kind != "indices" or options.reg_coef else ():
         part = block[0]
         chunk = _chunk(logits[block], options, rows.inside)
-        if options.kind == "indices":
-            terms[part] += bregman_less_excess(
-                chunk.e, chunk.alpha, chunk.log_alpha, signed=signed
-            ).sum(-1, keepdim=True)
-            continue
-        p = targets[block].float()
-        log_own[part] += _dot(p, chunk.nll_log_alpha)
-        if options.reg_coef == 0:
-            continue
-        if options.kind == "mixed":
-            chunk = _mixed(chunk, p)
-        found = bregman_less_excess(chunk.e, chunk.alpha, chunk.log_alpha, signed=signed)
+        e, alpha, log_alpha = chunk.e, chunk.alpha, _log_alpha(chunk, options.evidence)
+        if options.kind != "indices":
+            p = targets[block].float()
+            unclamped = log_alpha if rows.inside else log_concentration(chunk.z, options.evidence)
+            log_own[part] += _dot(p, unclamped)
+            if options.reg_coef == 0:
+                continue
+            if options.kind == "mixed":
+                e, alpha = _mixed(chunk, p)
+                log_alpha = torch.where(e < -0.5, alpha.log(), torch.log1p(e))
+        found = bregman_less_excess(e, alpha, log_alpha, signed=signed)
         terms[part] += found.sum(-1, keepdim=True)
         if options.kind == "per_label":
             own[part] += _dot(p, found)
-            steps, bends = _rest(chunk.e, rows, part, classes)
-            far[part] += _dot(p, steps)
-            rows.bend[part] += _dot(p, bends)
+            far[part] += _dot(p, _rest_steps(e, rows, part, classes))
+            rows.bend[part] += _dot(p, _rest_bends(e, rows, part, classes))
     if options.kind == "indices":
         chunk = _chunk(logits.gather(1, targets[:, None]).double(), options, rows.inside)
-        log_own = chunk.nll_log_alpha
+        log_own = log_concentration(chunk.z, options.evidence)
         own = bregman(chunk.e, 1.0) - chunk.e
         others = rows.excess - chunk.e
         far = whole + bregman(others, float(classes)) - others
@@ -168,12 +171,12 @@ def _slope(
     if options.reg_coef == 0:
         inner = torch.zeros_like(e)
     elif options.kind == "mixed":
-        kept = _mixed(chunk, p)
-        inner = (bend - one_less_slope(kept.e, kept.alpha.reciprocal(), signed=signed)).mul_(1 - p)
+        kept, alpha = _mixed(chunk, p)
+        inner = (bend - one_less_slope(kept, alpha.reciprocal_(), signed=signed)).mul_(1 - p)
     elif options.kind == "indices":
         inner = (bend - one_less_slope(e, u, signed=signed)).mul_(1 - p)
     else:
-        _, bends = _rest(e, rows, part, logits.shape[1])
+        bends = _rest_bends(e, rows, part, logits.shape[1])
         inner = (
             one_less_slope(e, u, signed=signed)
             .mul_(p - mass)
@@ -186,9 +189,10 @@ def _slope(
         inner.add_(mass * torch.exp(-log_total)).addcmul_(p, u, value=-1)
         return inner.mul_(_evidence_slope(chunk, options.evidence))
     inner.mul_(_evidence_slope(chunk, options.evidence)).mul_(chunk.z.abs() <= options.clamp)
-    log_slope = _log_evidence_slope(chunk.z, options.evidence)
+    log_slope = log_concentration_slope(chunk.z, options.evidence)
+    log_alpha = log_concentration(chunk.z, options.evidence)
     inner.addcmul_(mass, torch.exp(log_slope - log_total))
-    return inner.addcmul_(p, torch.exp(log_slope - chunk.nll_log_alpha), value=-1)
+    return inner.addcmul_(p, torch.exp(log_slope - log_alpha), value=-1)
 
 
 def _row_sums(logits: Tensor, targets: Tensor, options: Options) -> _Rows:
@@ -228,55 +232,59 @@ def _row_sums(logits: Tensor, targets: Tensor, options: Options) -> _Rows:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some rows and columns. e, alpha and log_alpha are the regulariser's, after the clamp."""
+    """Some rows and columns: z as given, cut to the clamp, and the regulariser's e and alpha."""
 
     z: Tensor
+    cut: Tensor
     e: Tensor
     alpha: Tensor
-    log_alpha: Tensor
-    nll_log_alpha: Tensor
 
 
 def _chunk(logits: Tensor, options: Options, inside: bool) -> _Chunk:
     z = at_least_float32(logits)
     cut = z if inside else z.clamp(-options.clamp, options.clamp)
     e = concentration_excess(cut, options.evidence)
-    if options.evidence == "exp":
-        # Not 1 + e, which has lost alpha's digits where alpha is small.
-        alpha, log_alpha = cut.exp(), cut
-    else:
-        alpha, log_alpha = e + 1, torch.log1p(e)
-    unclamped = log_alpha if inside else log_concentration(z, options.evidence)
-    return _Chunk(z, e, alpha, log_alpha, unclamped)
+    # For exp not 1 + e, which has lost alpha's digits where alpha is small.
+    alpha = cut.exp() if options.evidence == "exp" else e + 1
+    return _Chunk(z, cut, e, alpha)
 
 
-def _mixed(chunk: _Chunk, p: Tensor) -> _Chunk:
-    """The concentrations (alpha - 1)(1 - p) + 1."""
+def _log_alpha(chunk: _Chunk, evidence: Evidence) -> Tensor:
+    """The regulariser's, after the clamp."""
+    return chunk.cut if evidence == "exp" else torch.log1p(chunk.e)
+
+
+def _mixed(chunk: _Chunk, p: Tensor) -> tuple[Tensor, Tensor]:
+    """e and alpha of the concentrations (alpha - 1)(1 - p) + 1."""
     left = 1 - p
-    e, alpha = chunk.e * left, (chunk.alpha * left).add_(p)
-    log_alpha = torch.where(e < -0.5, alpha.log(), torch.log1p(e))
-    return replace(chunk, e=e, alpha=alpha, log_alpha=log_alpha)
+    return chunk.e * left, (chunk.alpha * left).add_(p)
 
 
-def _rest(e: Tensor, rows: _Rows, part: slice, classes: int) -> tuple[Tensor, Tensor]:
-    """B(E - e; K) - B(E; K) + e and 1 - B'(E - e; K), float32."""
+def _rest_steps(e: Tensor, rows: _Rows, part: slice, classes: int) -> Tensor:
+    """B(E - e; K) - B(E; K) + e, float32."""
     total = rows.excess[part]
     if not rows.stirling:
-        others = total - e
-        steps = bregman(others, float(classes)) - bregman(total, float(classes)) + e
-        return steps.float(), (1 - bregman_slope(others, float(classes))).float()
-    # With w = K + E - e and its largest value W, Stirling's series gives
-    # B(E - e; K) - B(E; K) + e = -(K - 1/2) ln(w / W) + (K/2 - 1/6) (1/w - 1/W) + ...
-    # and B' = (1 - K/w) (1 + h) with h = 1/(2w) + 1/(6w^2) + ...
+        return (bregman(total - e, float(classes)) - bregman(total, float(classes)) + e).float()
+    # With w = K + E - e and its largest value W, Stirling's series:
+    # -(K - 1/2) ln(w / W) + (K/2 - 1/6) (1/w - 1/W) + ...
     inverse = (total + classes).reciprocal().float()
     ratio = e * inverse
     steps = torch.log1p(-ratio).mul_(0.5 - classes)
     one_over = ratio.neg_().add_(1).reciprocal_()
-    steps.add_((one_over - 1).mul_(inverse * (classes / 2 - 1 / 6)))
-    one_over.mul_(inverse)
+    return steps.add_(one_over.sub_(1).mul_(inverse * (classes / 2 - 1 / 6)))
+
+
+def _rest_bends(e: Tensor, rows: _Rows, part: slice, classes: int) -> Tensor:
+    """1 - B'(E - e; K), float32."""
+    total = rows.excess[part]
+    if not rows.stirling:
+        return (1 - bregman_slope(total - e, float(classes))).float()
+    # B' = (1 - K/w) (1 + h) with h = 1/(2w) + 1/(6w^2) + ...
+    inverse = (total + classes).reciprocal().float()
+    one_over = (e * inverse).neg_().add_(1).reciprocal_().mul_(inverse)
     h = (one_over / 6).add_(0.5).mul_(one_over)
     bends = one_over.mul_(classes)
-    return steps, torch.addcmul(bends - h, bends, h)
+    return torch.addcmul(bends - h, bends, h)
 
 
 def _evidence_slope(chunk: _Chunk, evidence: Evidence) -> Tensor:
@@ -286,15 +294,6 @@ def _evidence_slope(chunk: _Chunk, evidence: Evidence) -> Tensor:
     if evidence == "exp+1":
         return chunk.e
     return torch.sigmoid(chunk.z) if evidence == "softplus+1" else (chunk.z > 0).float()
-
-
-def _log_evidence_slope(z: Tensor, evidence: Evidence) -> Tensor:
-    """log (d alpha / dz), for logits of any size."""
-    if evidence in ("exp", "exp+1"):
-        return z
-    if evidence == "softplus+1":
-        return -softplus(-z)
-    return torch.where(z > 0, 0.0, -math.inf)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

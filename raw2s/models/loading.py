@@ -74,16 +74,8 @@ def load_causal_lm(
     part of the model uninitialised.
     """
     _check_weights(path)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype="auto" if dtype is None else dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        output_loading_info=True,
-    )
-    model, info = loaded
-    _check_complete(path, info["missing_keys"])
-    return _placed(model, device)
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    return _placed(_causal_lm(path, dtype, source), device)
 
 
 def load_classifier(
@@ -136,6 +128,22 @@ def load_classifier(
     return _placed(model, device)
 
 
+def _causal_lm(
+    path: str, dtype: torch.dtype | None, source: dict[str, Any], **options: Any
+) -> PreTrainedModel:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype="auto" if dtype is None else dtype,
+        output_loading_info=True,
+        **source,
+        **options,
+    )
+    model, info = loaded
+    _check_complete(path, info["missing_keys"])
+    causal_lm: PreTrainedModel = model
+    return causal_lm
+
+
 def _in_place(
     path: str,
     num_labels: int,
@@ -146,15 +154,8 @@ def _in_place(
     saved: int | None,
 ) -> PreTrainedModel:
     """A language model with a head in place of its own; `saved` if the folder holds that head."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype="auto" if dtype is None else dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=saved is not None,
-        **source,
-    )
-    model, info = loaded
-    _check_complete(path, info["missing_keys"])
+    # A saved head is no vocabulary's, so its size does not match.
+    model = _causal_lm(path, dtype, source, ignore_mismatched_sizes=saved is not None)
     model = heads.classify_in_place(model, num_labels, seed=seed)
     model.config.pad_token_id = load_tokenizer(path, **source).pad_token_id
     if saved is not None:

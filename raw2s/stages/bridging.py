@@ -50,21 +50,21 @@ def bridged(
             counts[name]["unfinished"] += not answer["finished"]
             counts[name]["empty"] += not answer["text"]
             counts[name]["malformed"] += task.parse(answer["text"])[1]
-            bridged = bridge_sequence(tokenizer, prompt, answer)
-            if bridged is None:
+            sequence = bridge_sequence(tokenizer, prompt, answer)
+            if sequence is None:
                 counts[name]["refused by the bridge"] += 1
                 continue
-            if len(bridged["input_ids"]) > limit:
+            if len(sequence["input_ids"]) > limit:
                 # The student's tokenizer may need more tokens for it than the weak model's.
                 counts[name]["longer than the student's context"] += 1
                 continue
-            sequences.append({"id": item, "source": name} | bridged)
-            confidences.append(float(np.mean(bridged["unit_logprobs"])))
+            sequences.append({"id": item, "source": name} | sequence)
+            confidences.append(float(np.mean(sequence["unit_logprobs"])))
             present.append(place)
-        for sequence, weight in zip(
+        for one, weight in zip(
             sequences, _present_weights(job.spec, confidences, present, len(best)), strict=True
         ):
-            table.append(sequence | {"weight": float(weight)})
+            table.append(one | {"weight": float(weight)})
         if not sequences:
             for name in best:
                 counts[name]["rows without any sequence"] += 1
