@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from rapidfuzz.distance import Levenshtein
 
 from raw2s.evaluation.metrics import accuracy
+from raw2s.method.arrays import check_one_of, check_shape, fault_at
+
+Kind = Literal["classification", "text"]
 
 
 def agreement(
-    predictions: Mapping[str, Sequence[object]],
-    kind: Literal["classification", "text"] = "classification",
+    predictions: Mapping[str, Sequence[object]], kind: Kind = "classification"
 ) -> pd.DataFrame:
     """N x N agreement in [0, 1]; symmetric, with a diagonal of 1.
 
@@ -28,24 +30,17 @@ def agreement(
         ValueError: no model, no answers, lengths that differ, an unknown kind, or an answer that
             is not a string where kind is "text".
     """
-    if kind not in ("classification", "text"):
-        raise ValueError(f"kind is {kind!r}, expected 'classification' or 'text'")
-    if not predictions:
-        raise ValueError("predictions has 0 models")
+    check_one_of("kind", kind, get_args(Kind))
+    check_shape("predictions", (len(predictions),), ("N",))
     names = list(predictions)
     n = len(predictions[names[0]])
+    check_shape(f"predictions[{names[0]!r}]", (n,), ("n",))
     for name, answers in predictions.items():
-        if len(answers) == 0 or len(answers) != n:
-            raise ValueError(
-                f"predictions[{name!r}] has {len(answers)} answers, "
-                f"predictions[{names[0]!r}] has {n}; expected the same number, above 0"
-            )
-        if kind == "text":
-            for index, answer in enumerate(answers):
-                if not isinstance(answer, str):
-                    raise ValueError(
-                        f"predictions[{name!r}][{index}] is {answer!r}, expected a string"
-                    )
+        place = f"predictions[{name!r}]"
+        check_shape(place, (len(answers),), (n,))
+        for index, answer in enumerate(answers if kind == "text" else ()):
+            if not isinstance(answer, str):
+                raise ValueError(fault_at(place, (n,), "is no string", (index,), answer))
     matrix = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
     similarity = accuracy if kind == "classification" else _text_similarity
     for one, other in combinations(names, 2):

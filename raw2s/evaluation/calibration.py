@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from raw2s.method.arrays import (
+    Array,
+    Bools,
+    check_at_least,
+    check_distributions,
+    check_finite_array,
+    check_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,13 @@ def calibration(
         ValueError: shapes that do not fit, no items, a row that is no distribution, a label out of
             range, an uncertainty that is not finite, or fewer than 1 bin.
     """
-    p = _distributions(probabilities)
-    y = _labels(labels, *p.shape)
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, it is {bins}")
+    p = check_distributions("probabilities", probabilities, ("n", "K"))
+    y = check_whole("labels", labels, (len(p),), 0, p.shape[1])
+    check_at_least("bins", bins, 1)
     confidence = p.max(-1)
+    scores = 1 - confidence
+    if uncertainty is not None:
+        scores = check_finite_array("uncertainty", uncertainty, (len(p),))
     right = p.argmax(-1) == y
     label_probability = p[np.arange(len(y)), y]
     with np.errstate(divide="ignore"):
@@ -62,20 +71,18 @@ def calibration(
         ece=_ece(confidence, right, bins),
         brier=float(((p - (np.arange(p.shape[1]) == y[:, None])) ** 2).sum(-1).mean()),
         nll=nll,
-        auroc=_auroc(
-            1 - confidence if uncertainty is None else _scores(uncertainty, len(y)), ~right
-        ),
+        auroc=_auroc(scores, ~right),
     )
 
 
-def _ece(confidence: Floats, right: NDArray[np.bool_], bins: int) -> float:
+def _ece(confidence: Array, right: Bools, bins: int) -> float:
     edges = np.arange(1, bins) / bins
     bin_of = np.searchsorted(edges, confidence, side="left")
     # Share times |mean - mean| is |sum - sum| / n.
     return float(np.abs(np.bincount(bin_of, right - confidence)).sum() / len(right))
 
 
-def _auroc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
+def _auroc(scores: Array, positive: Bools) -> float | None:
     positives = int(positive.sum())
     negatives = len(positive) - positives
     if positives == 0 or negatives == 0:
@@ -85,37 +92,3 @@ def _auroc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
     # Mann-Whitney: the rank sum of the positives less what it is when none is above a negative.
     above = ranks[positive].sum() - positives * (positives + 1) / 2
     return float(above / (positives * negatives))
-
-
-def _distributions(probabilities: ArrayLike) -> Floats:
-    p = np.asarray(probabilities, dtype=np.float64)
-    if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2:
-        raise ValueError(f"probabilities must be (n, K) with n >= 1 and K >= 2, they are {p.shape}")
-    # A NaN passes neither comparison.
-    wrong = ~((p >= 0).all(-1) & (np.abs(p.sum(-1) - 1) <= 1e-3))
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(f"probabilities[{first}] are no distribution: {p[first].tolist()}")
-    return p
-
-
-def _labels(labels: ArrayLike, items: int, classes: int) -> NDArray[np.int64]:
-    y = np.asarray(labels)
-    if y.shape != (items,):
-        raise ValueError(f"labels have shape {y.shape}, there are {items} items")
-    wrong = ~np.isin(y, np.arange(classes))
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(f"labels must be 0 to {classes - 1}, labels[{first}] is {y[first]}")
-    return y.astype(np.int64)
-
-
-def _scores(uncertainty: ArrayLike, items: int) -> Floats:
-    scores = np.asarray(uncertainty, dtype=np.float64)
-    if scores.shape != (items,):
-        raise ValueError(f"uncertainty has shape {scores.shape}, there are {items} items")
-    wrong = ~np.isfinite(scores)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(f"uncertainty[{first}] is {scores[first]}, expected a finite number")
-    return scores

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raw2s.method.arrays import check_shape
+
 
 def accuracy(gold: Sequence[object], predicted: Sequence[object]) -> float:
     """Share of positions at which `predicted` equals `gold`.
@@ -19,9 +21,7 @@ def accuracy(gold: Sequence[object], predicted: Sequence[object]) -> float:
     Raises:
         ValueError: the lengths differ or are zero.
     """
-    if len(gold) != len(predicted):
-        raise ValueError(f"predicted has {len(predicted)} labels, gold has {len(gold)}")
-    if len(gold) == 0:
-        raise ValueError("gold has 0 labels: accuracy is undefined")
+    check_shape("gold", (len(gold),), ("n",))
+    check_shape("predicted", (len(predicted),), (len(gold),))
     right = sum(bool(g == p) for g, p in zip(gold, predicted, strict=True))
     return right / len(gold)

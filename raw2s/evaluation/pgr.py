@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raw2s.method.arrays import check_finite_array
+
 
 @dataclass(frozen=True)
 class Pgr:
@@ -38,11 +40,9 @@ def pgr(weak: float | Sequence[float] | Mapping[str, float], ceiling: float, stu
         floors = {"the weak model": float(weak)}
     else:
         floors = {f"weak model {i + 1}": float(w) for i, w in enumerate(weak)}
-    if not floors:
-        raise ValueError("weak has 0 scores")
-    for name, score in [*floors.items(), ("ceiling", ceiling), ("student", student)]:
-        if not math.isfinite(score):
-            raise ValueError(f"the score of {name} is {score}, expected a finite number")
+    check_finite_array("weak", list(floors.values()), ("N",))
+    check_finite_array("ceiling", ceiling, ())
+    check_finite_array("student", student, ())
     above = [f"{name} ({floor:.4f})" for name, floor in floors.items() if ceiling <= floor]
     if above:
         return Pgr(None, f"the ceiling ({ceiling:.4f}) is not above {', '.join(above)}")

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rapidfuzz.distance import Levenshtein
 
+from raw2s.method.arrays import as_array, check_finite_array, check_shape, fault_at, refuse
+
 Entity = tuple[str, str]
 
 
@@ -64,16 +66,17 @@ def slu_f1(
     Raises:
         ValueError: the lengths differ, or an entity is not a pair of strings.
     """
-    if len(gold) != len(predicted):
-        raise ValueError(f"predicted has {len(predicted)} utterances, gold has {len(gold)}")
+    check_shape("predicted", (len(predicted),), (len(gold),))
     rows: list[SluCounts] = []
     for index, (gold_item, predicted_item) in enumerate(zip(gold, predicted, strict=True)):
         if predicted_item is None and evaluator:
             continue
-        try:
-            rows.append(item_counts(gold_item, predicted_item or ()))
-        except ValueError as error:
-            raise ValueError(f"utterance {index}: {error}") from error
+        rows.append(
+            _counts(
+                _normalised(f"gold[{index}]", gold_item),
+                _normalised(f"predicted[{index}]", predicted_item or ()),
+            )
+        )
     return from_counts(np.array(rows, dtype=np.float64).reshape(-1, 6))
 
 
@@ -85,8 +88,12 @@ def item_counts(gold_item: Iterable[Entity], predicted_item: Iterable[Entity]) -
     Raises:
         ValueError: an entity is not a pair of strings.
     """
-    gold = _normalised("gold_item", gold_item)
-    predicted = _normalised("predicted_item", predicted_item)
+    return _counts(
+        _normalised("gold_item", gold_item), _normalised("predicted_item", predicted_item)
+    )
+
+
+def _counts(gold: list[Entity], predicted: list[Entity]) -> SluCounts:
     word = _match(gold, predicted, _word_distance)
     char = _match(gold, predicted, Levenshtein.normalized_distance)
     return SluCounts(*word, *char)
@@ -100,13 +107,10 @@ def from_counts(counts: ArrayLike) -> SluF1:
     Raises:
         ValueError: another shape, or a count that is negative or not finite.
     """
-    table = np.asarray(counts, dtype=np.float64)
-    if table.ndim not in (1, 2) or table.shape[-1] != 6:
-        raise ValueError(f"counts has shape {table.shape}, expected (n, 6) or (6,)")
-    bad = ~np.isfinite(table) | (table < 0)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"counts{list(first)} is {table[first]}, expected a number >= 0")
+    table = as_array("counts", counts, np.float64)
+    # Of no utterances the sums are 0.
+    check_finite_array("counts", table, (len(table), 6) if table.ndim == 2 else (6,))
+    refuse(table < 0, "counts", table.shape, "is negative", table)
     sums = table.sum(axis=0) if table.ndim == 2 else table
     tp, fp, fn = sums[:3] + sums[3:]
     return SluF1(
@@ -133,10 +137,12 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _normalised(name: str, item: Iterable[Entity]) -> list[Entity]:
-    entities: list[Entity] = []
-    for index, entity in enumerate(item):
-        if len(entity) != 2 or not all(isinstance(part, str) for part in entity):
-            raise ValueError(f"{name}[{index}] is {entity!r}, expected a (type, filler) of strings")
+    given, entities = list(item), list[Entity]()
+    for index, entity in enumerate(given):
+        pair = not isinstance(entity, str) and len(entity) == 2
+        if not (pair and all(isinstance(part, str) for part in entity)):
+            fault = "is no (type, filler) of strings"
+            raise ValueError(fault_at(name, (len(given),), fault, (index,), entity))
         slot, filler = entity
         entities.append((" ".join(slot.lower().split()), " ".join(filler.lower().split())))
     return entities

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from raw2s.method.arrays import Array, as_array, check_at_least, check_finite_array, check_shape
+
+Floats = Array
 Metric = Callable[[Floats], Floats]
 """Maps mean count rows, shape (r, c), to r scores, shape (r,)."""
 
@@ -93,8 +95,7 @@ def paired_bootstrap(
         ValueError: shapes that differ, no items, an item that is not finite, a bad option.
     """
     a, b = _rows("items_a", items_a), _rows("items_b", items_b)
-    if a.shape != b.shape:
-        raise ValueError(f"items_a has shape {a.shape}, items_b has shape {b.shape}")
+    check_shape("items_b", np.shape(items_b), np.shape(items_a))
     _check_options(n_resamples, confidence)
     width = a.shape[1]
     means = _resampled_means(np.hstack([a, b]), n_resamples, seed)
@@ -105,20 +106,13 @@ def paired_bootstrap(
 
 
 def _rows(name: str, items: ArrayLike) -> Floats:
-    rows = np.asarray(items, dtype=np.float64)
-    if rows.ndim not in (1, 2) or rows.size == 0:
-        raise ValueError(f"{name} has shape {rows.shape}, expected (n,) or (n, c) with n, c > 0")
-    rows = rows.reshape(len(rows), -1)
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise ValueError(f"{name}[{first}] is {rows[first].tolist()}, expected finite numbers")
-    return rows
+    dimensions = as_array(name, items).ndim
+    rows = check_finite_array(name, items, ("n",) if dimensions == 1 else ("n", "c"))
+    return rows.reshape(len(rows), -1)
 
 
 def _check_options(n_resamples: int, confidence: float) -> None:
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples is {n_resamples}, expected at least 1")
+    check_at_least("n_resamples", n_resamples, 1)
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
 

@@ -16,7 +16,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from raw2s.method.targets import check_finite, check_probabilities
+from raw2s.method.arrays import check_at_least, check_distributions, check_shape
+from raw2s.method.targets import check_finite
 
 
 class BalancedPredictions:
@@ -27,22 +28,15 @@ class BalancedPredictions:
     """
 
     def __init__(self, shares: Sequence[float], window: int = 32) -> None:
-        self.shares = torch.tensor(shares, dtype=torch.float64)
-        if self.shares.dim() != 1 or len(self.shares) < 2:
-            raise ValueError(
-                f"shares must be (K,) with K >= 2, they are {tuple(self.shares.shape)}"
-            )
-        check_probabilities("shares", self.shares)
-        if window < 1:
-            raise ValueError(f"window must be at least 1, it is {window}")
+        self.shares = torch.tensor(check_distributions("shares", shares, ("K",)))
+        check_at_least("window", window, 1)
         self.window = window
         self.recent = torch.zeros(0, len(shares))
         """Log-probabilities (m, K), float32, of the last examples; the state to keep."""
 
     def predict(self, logits: Tensor) -> Tensor:
         """Class indices (B,) for logits (B, K); the batch enters the window."""
-        if logits.dim() != 2 or logits.shape[1] != len(self.shares):
-            raise ValueError(f"logits must be (B, {len(self.shares)}), are {tuple(logits.shape)}")
+        check_shape("logits", logits.shape, ("B", len(self.shares)))
         check_finite("logits", logits)
         batch = logits.detach().float().log_softmax(-1).cpu()
         recent = torch.cat([self.recent, batch])[-max(self.window, len(batch)) :]

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from raw2s.method.ensemble import Array
+from raw2s.method.arrays import Array, Indices, check_at_least, check_whole
 
 
 class DawidSkene:
@@ -53,12 +53,10 @@ class DawidSkene:
         max_iterations: int = 1000,
         tolerance: float = 1e-8,
     ) -> None:
-        if n_classes < 2:
-            raise ValueError(f"n_classes must be at least 2, it is {n_classes}")
+        check_at_least("n_classes", n_classes, 2)
         if not (math.isfinite(smoothing) and smoothing > 0):
             raise ValueError(f"smoothing must be finite and > 0, it is {smoothing}")
-        if max_iterations < 1:
-            raise ValueError(f"max_iterations must be at least 1, it is {max_iterations}")
+        check_at_least("max_iterations", max_iterations, 1)
         if not tolerance >= 0:
             raise ValueError(f"tolerance must be >= 0, it is {tolerance}")
         self.n_classes = n_classes
@@ -73,11 +71,12 @@ class DawidSkene:
 
         Raises ValueError for votes outside {-1, 0..K-1}, and where nobody votes on anything.
         """
-        array = _class_votes(votes, self.n_classes)
+        array = check_whole("votes", votes, ("n", "N"), -1, self.n_classes)
         # An item without votes says nothing: its likelihood is 1 whatever the parameters are.
-        array = array[(array >= 0).any(-1)]
-        if len(array) == 0:
-            raise ValueError("votes have no rows in which a voter votes")
+        silent = (array < 0).all(-1)
+        if silent.all():
+            raise ValueError(f"votes (shape {array.shape}) has no row in which a voter votes")
+        array = array[~silent]
         # Equal rows have equal posteriors, and few voters and classes make few different rows.
         rows, counts = np.unique(array, axis=0, return_counts=True)
         said = (rows[:, :, None] == np.arange(self.n_classes)).astype(np.float64)
@@ -107,9 +106,7 @@ class DawidSkene:
         """
         if self._voters is None:
             raise ValueError("fit comes before predict_proba")
-        array = _class_votes(votes, self.n_classes)
-        if array.shape[1] != self._voters:
-            raise ValueError(f"votes have {array.shape[1]} voters, the model has {self._voters}")
+        array = check_whole("votes", votes, ("n", self._voters), -1, self.n_classes)
         log_joint = _log_joint(array, np.log(self.prior_), np.log(self.confusion_))
         log_evidence = np.logaddexp.reduce(log_joint, axis=-1, keepdims=True)
         return np.asarray(np.exp(log_joint - log_evidence), dtype=np.float64)
@@ -125,7 +122,7 @@ class DawidSkene:
         return log_prior, np.log(confusion) - np.log(confusion.sum(-1, keepdims=True))
 
 
-def _log_joint(votes: NDArray[np.int64], log_prior: Array, log_confusion: Array) -> Array:
+def _log_joint(votes: Indices, log_prior: Array, log_confusion: Array) -> Array:
     """log P(class, votes) (n, K)."""
     voters, classes, _ = log_confusion.shape
     # Voter, vote, class; the last vote, which -1 picks, is the abstention: it multiplies by 1.
@@ -135,17 +132,3 @@ def _log_joint(votes: NDArray[np.int64], log_prior: Array, log_confusion: Array)
     for voter in range(voters):
         total += table[voter, votes[:, voter]]
     return total
-
-
-def _class_votes(votes: ArrayLike, classes: int) -> NDArray[np.int64]:
-    array = np.asarray(votes)
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"votes must be (n, N) with n, N >= 1, they are {array.shape}")
-    wrong = ~np.isin(array, np.arange(-1, classes))
-    if wrong.any():
-        row, voter = (int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"votes must be -1 (abstains) or 0 to {classes - 1}, at ({row}, {voter}) is "
-            f"{array[row, voter]}"
-        )
-    return array.astype(np.int64)

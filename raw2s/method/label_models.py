@@ -13,19 +13,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from raw2s.method.arrays import (
+    Array,
+    Indices,
+    as_array,
+    check_at_least,
+    check_whole,
+    normalised,
+    refuse,
+)
 from raw2s.method.dawid_skene import DawidSkene as DawidSkene
-from raw2s.method.ensemble import Array, check_weights, mean_probability
+from raw2s.method.ensemble import mean_probability
 
-Votes = NDArray[np.int64]
+Votes = Indices
 
 _ROUNDING = 1e-12  # solving for a probability that is 0 leaves this much or less
 
 
 def signed_votes(votes: ArrayLike) -> Votes:
-    """Votes in {-1 abstains, 0, 1} as {0 abstains, -1, +1}; the shape stays."""
-    array = _check_votes(votes, np.asarray(votes).ndim, (-1, 0, 1))
+    """Votes (n, N) or (n,) in {-1 abstains, 0, 1} as {0 abstains, -1, +1}; the shape stays."""
+    dimensions = as_array("votes", votes).ndim
+    array = check_whole("votes", votes, ("n",) if dimensions == 1 else ("n", "N"), -1, 2)
     return np.where(array < 0, 0, 2 * array - 1)
 
 
@@ -33,18 +43,17 @@ class MajorityVote:
     """The class with most votes; equal leaders share, and without votes all classes do."""
 
     def __init__(self, n_classes: int) -> None:
-        if n_classes < 2:
-            raise ValueError(f"n_classes must be at least 2, it is {n_classes}")
+        check_at_least("n_classes", n_classes, 2)
         self.n_classes = n_classes
 
     def fit(self, votes: ArrayLike) -> MajorityVote:
         """Check the votes (n, N); there is nothing to learn."""
-        _check_votes(votes, 2, range(-1, self.n_classes))
+        check_whole("votes", votes, ("n", "N"), -1, self.n_classes)
         return self
 
     def predict_proba(self, votes: ArrayLike) -> Array:
         """(n, K) of class votes (n, N)."""
-        array = _check_votes(votes, 2, range(-1, self.n_classes))
+        array = check_whole("votes", votes, ("n", "N"), -1, self.n_classes)
         counts = (array[:, :, None] == np.arange(self.n_classes)).sum(1)
         leads = counts == counts.max(-1, keepdims=True)
         return np.asarray(leads / leads.sum(-1, keepdims=True), dtype=np.float64)
@@ -54,7 +63,7 @@ class WeightedMean:
     """The weighted mean of the weak models' probabilities; `weights` (N,) are normalised."""
 
     def __init__(self, weights: Sequence[float]) -> None:
-        self.weights = check_weights(weights, len(weights))
+        self.weights = normalised("weights", weights, ("N",))
 
     def fit(self, probabilities: ArrayLike) -> WeightedMean:
         """Check the probabilities (n, N, K); there is nothing to learn."""
@@ -76,9 +85,9 @@ class FlyingSquid:
     """
 
     def __init__(self, class_balance: Sequence[float] | None = None) -> None:
-        balance = check_weights([0.5, 0.5] if class_balance is None else class_balance, 2)
-        if balance.min() == 0:
-            raise ValueError(f"class_balance must be positive, it is {balance.tolist()}")
+        given = [0.5, 0.5] if class_balance is None else class_balance
+        balance = normalised("class_balance", given, (2,))
+        refuse(balance == 0, "class_balance", balance.shape, "is not > 0", balance)
         self.class_balance = balance
         self.joint: Array | None = None
         """P(vote, class) (N, 3, 2) after `fit`, votes in the order -1, 0, +1."""
@@ -89,15 +98,14 @@ class FlyingSquid:
         Raises ValueError for fewer than three voters, no rows, votes outside {-1, 0, +1}, and
         votes without any -1 but with 0: those are 0/1 votes, which would be read as abstentions.
         """
-        array = _check_votes(votes, 2, (-1, 0, 1))
-        rows, voters = array.shape
+        array = check_whole("votes", votes, ("n", "N"), -1, 2)
+        voters = array.shape[1]
         if voters < 3:
-            raise ValueError(f"votes have {voters} voters, FlyingSquid needs three or more")
-        if rows == 0:
-            raise ValueError("votes have no rows")
+            raise ValueError(f"votes (shape {array.shape}) must be (n, N) with N >= 3 voters")
         if not (array == -1).any() and (array == 0).any():
             raise ValueError(
-                "votes are 0 and 1: FlyingSquid takes -1 and +1, 0 abstains; see signed_votes"
+                f"votes (shape {array.shape}) must be -1 and +1, 0 abstains; they are 0 and 1: "
+                "see signed_votes"
             )
         with _quiet():
             # A triplet seed would reseed Python's global generator; the mean needs none.
@@ -129,10 +137,8 @@ class FlyingSquid:
         """[P(class 0), P(class 1)] (n, 2) of signed votes (n, N): class 0 is -1, class 1 is +1."""
         if self.joint is None:
             raise ValueError("fit comes before predict_proba")
-        array = _check_votes(votes, 2, (-1, 0, 1))
         voters = len(self.joint)
-        if array.shape[1] != voters:
-            raise ValueError(f"votes have {array.shape[1]} voters, the model has {voters}")
+        array = check_whole("votes", votes, ("n", voters), -1, 2)
         likelihood = self.joint / self.class_balance
         # An abstention says nothing about the class, and neither does a vote never seen.
         likelihood[:, 1] = 1.0
@@ -147,17 +153,6 @@ class FlyingSquid:
         log_posterior = np.where(ruled_out, np.log(self.class_balance), log_posterior)
         power = np.exp(log_posterior - np.where(ruled_out, 0.0, highest))
         return np.asarray(power / power.sum(-1, keepdims=True), dtype=np.float64)
-
-
-def _check_votes(votes: ArrayLike, dimensions: int, allowed: Sequence[int]) -> Votes:
-    array = np.asarray(votes)
-    if array.ndim != dimensions or dimensions == 0 or 0 in array.shape[1:]:
-        raise ValueError(f"votes must be (n, N), they are {array.shape}")
-    wrong = ~np.isin(array, np.asarray(allowed))
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"votes must be in {list(allowed)}, at {where} is {array[where]}")
-    return array.astype(np.int64)
 
 
 def _library() -> Any:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch.nn.functional as F
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from raw2s.method.arrays import Array, as_array, check_one_of, check_shape, refuse
 from raw2s.method.ensemble import check_weights
+from raw2s.method.targets import check_finite
 
 Score = Literal["mean", "sum", "probability"]
-Array = NDArray[np.float64]
 
 
 def cdpo_loss(
@@ -29,17 +30,20 @@ def cdpo_loss(
 
     = -log sigmoid(x) + epsilon x, with x = beta x (the policy's log-ratio minus the reference's).
     The arguments (B,) are summed log-probabilities of whole completions. Raises ValueError for
-    beta <= 0, and for epsilon (chance that a pair is the wrong way round) outside [0, 0.5).
+    beta <= 0, for epsilon (chance that a pair is the wrong way round) outside [0, 0.5), and for
+    log-probabilities of different shapes or not finite.
     """
     if not beta > 0:
         raise ValueError(f"beta must be > 0, it is {beta}")
     _check_epsilon(epsilon)
-    shapes = {
-        tuple(t.shape)
-        for t in (policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    }
-    if len(shapes) > 1:
-        raise ValueError(f"log-probabilities must have one shape, they have {sorted(shapes)}")
+    for name, logprobs in (
+        ("policy_chosen", policy_chosen),
+        ("policy_rejected", policy_rejected),
+        ("reference_chosen", reference_chosen),
+        ("reference_rejected", reference_rejected),
+    ):
+        check_shape(name, logprobs.shape, policy_chosen.shape)
+        check_finite(name, logprobs)
     x = beta * ((policy_chosen - policy_rejected) - (reference_chosen - reference_rejected))
     return -F.logsigmoid(x) + epsilon * x
 
@@ -56,22 +60,16 @@ def robust_label_smoothing(epsilon: float) -> float:
 def sequence_score(token_logprobs: ArrayLike, kind: Score = "mean") -> float:
     """A weak model's score of one sequence from its token log-probabilities (T,), T >= 1.
 
-    `mean` (authors' code) or `sum` of them, or the sequence's `probability` (Eq. 8).
+    `mean` (authors' code) or `sum` of them, or the sequence's `probability` (Eq. 8). Raises
+    ValueError for no tokens, NaN and log-probabilities above 0; -inf is an impossible token.
     """
-    values = np.asarray(token_logprobs, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"token_logprobs must be (T,) with T >= 1, they are {values.shape}")
-    wrong = ~(values <= 0)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(f"token_logprobs must be <= 0, token {first} has {values[first]}")
+    check_one_of("kind", kind, get_args(Score))
+    values = as_array("token_logprobs", token_logprobs, np.float64)
+    check_shape("token_logprobs", values.shape, ("T",))
+    refuse(~(values <= 0), "token_logprobs", values.shape, "is not <= 0", values)
     if kind == "mean":
         return float(values.mean())
-    if kind == "sum":
-        return float(values.sum())
-    if kind == "probability":
-        return float(np.exp(values.sum()))
-    raise ValueError(f"kind must be mean, sum or probability, it is {kind!r}")
+    return float(values.sum()) if kind == "sum" else float(np.exp(values.sum()))
 
 
 def combine_scores(scores: ArrayLike, weights: ArrayLike) -> Array:
@@ -80,15 +78,12 @@ def combine_scores(scores: ArrayLike, weights: ArrayLike) -> Array:
     A weak model of weight 0 has no say, whatever its scores. Raises ValueError for other scores
     that are not finite and as `check_weights`.
     """
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 2:
-        raise ValueError(f"scores must be (M, N), they are {array.shape}")
-    lambdas = check_weights(np.asarray(weights, dtype=np.float64), array.shape[1])
+    array = as_array("scores", scores, np.float64)
+    # M may be 0: no text that every weak model can read.
+    check_shape("scores", array.shape, (*array.shape[:1], "N"))
+    lambdas = check_weights(as_array("weights", weights), array.shape[1])
     heard = lambdas > 0
-    wrong = ~np.isfinite(array) & heard
-    if wrong.any():
-        row, model = (int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"scores are not finite at ({row}, {model}): {array[row, model]}")
+    refuse(~np.isfinite(array) & heard, "scores", array.shape, "is not finite", array)
     return np.asarray(array[:, heard] @ lambdas[heard], dtype=np.float64)
 
 
@@ -101,7 +96,10 @@ def unique_candidates(candidates: Sequence[str]) -> list[int]:
 
 
 def best_candidate(candidates: Sequence[str], scores: ArrayLike) -> int:
-    """Index of the highest score among distinct texts; the first on ties (Joint Decoding)."""
+    """Index of the highest score among distinct texts; the first on ties (Joint Decoding).
+
+    Raises ValueError for no candidates, another number of scores, and NaN.
+    """
     values = _check_scores(candidates, scores)
     return max(unique_candidates(candidates), key=lambda index: values[index])
 
@@ -110,7 +108,8 @@ def preference_pair(candidates: Sequence[str], scores: ArrayLike) -> tuple[int, 
     """Indices (chosen, rejected) of the highest and the lowest score among distinct texts.
 
     A text counts with the score of its first appearance; the first on ties. None when all are one
-    text, or all scores are equal: there is then nothing to prefer.
+    text, or all scores are equal: there is then nothing to prefer. Raises ValueError as
+    `best_candidate`.
     """
     values = _check_scores(candidates, scores)
     distinct = unique_candidates(candidates)
@@ -120,11 +119,10 @@ def preference_pair(candidates: Sequence[str], scores: ArrayLike) -> tuple[int, 
 
 
 def _check_scores(candidates: Sequence[str], scores: ArrayLike) -> Array:
-    values = np.asarray(scores, dtype=np.float64)
-    if not candidates or values.shape != (len(candidates),):
-        raise ValueError(f"{len(candidates)} candidates have scores of shape {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError(f"score {int(np.isnan(values).argmax())} is NaN")
+    check_shape("candidates", (len(candidates),), ("M",))
+    values = as_array("scores", scores, np.float64)
+    check_shape("scores", values.shape, (len(candidates),))
+    refuse(np.isnan(values), "scores", values.shape, "is not a number", values)
     return values
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from summing to 1 (bfloat16 rounding stays below)."""
+from raw2s.method.arrays import SUM_TOLERANCE, fault_at
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -17,42 +18,57 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def are_indices(logits: Tensor, targets: Tensor) -> bool:
     """Whether `targets` are class indices (...) rather than probabilities (..., K).
 
-    The dtype decides. Raises ValueError where the shape then does not fit logits (..., K).
+    The dtype decides. Raises ValueError where the shape then does not fit logits (..., K), and for
+    logits without any row.
     """
-    if logits.dim() < 1 or logits.shape[-1] < 2:
-        raise ValueError(f"logits must be (..., K) with K >= 2, they are {tuple(logits.shape)}")
-    if targets.is_floating_point():
-        if targets.shape != logits.shape:
-            raise ValueError(
-                f"targets (probabilities) are {tuple(targets.shape)}, logits {tuple(logits.shape)}"
-            )
-        return False
-    if targets.dtype != torch.int64:
-        raise ValueError(f"targets must be int64 indices or probabilities, not {targets.dtype}")
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"targets (indices) are {tuple(targets.shape)}, logits {tuple(logits.shape)}"
-        )
-    return True
+    shape = tuple(logits.shape)
+    if logits.dim() < 1 or logits.shape[-1] < 2 or logits.numel() == 0:
+        raise ValueError(f"logits (shape {shape}) must be (..., K) with K >= 2, and not empty")
+    given = f"targets (shape {tuple(targets.shape)})"
+    indices = not targets.is_floating_point()
+    if indices and targets.dtype != torch.int64:
+        raise ValueError(f"{given} must be int64 indices or probabilities, not {targets.dtype}")
+    expected = shape[:-1] if indices else shape
+    if targets.shape != expected:
+        kind = "indices" if indices else "probabilities"
+        raise ValueError(f"{given} must be {expected}, {kind} for logits (shape {shape})")
+    return indices
+
+
+def refuse_tensor(
+    wrong: Tensor, name: str, shape: Sequence[int], fault: str, values: Tensor
+) -> None:
+    """ValueError for the first True of `wrong`; `values` has its shape, the argument `shape`."""
+    if bool(wrong.any()):
+        where = tuple(int(i) for i in wrong.nonzero()[0])
+        raise ValueError(fault_at(name, shape, fault, where, values[where].item()))
 
 
 def check_finite(name: str, values: Tensor) -> None:
     """Raise ValueError naming the first NaN or infinity."""
-    _refuse(~torch.isfinite(values), name, values, "is not finite")
+    refuse_tensor(~torch.isfinite(values), name, values.shape, "is not finite", values)
 
 
 def check_probabilities(name: str, rows: Tensor) -> None:
-    """Raise ValueError unless every row (..., K) lies in [0, 1] and sums to 1 within 1e-3."""
+    """Raise ValueError unless every row (..., K) is >= 0 and sums to 1 within 1e-3, or within what
+    rounding to its dtype can do."""
     check_finite(name, rows)
-    _refuse(rows < 0, name, rows, "is negative")
+    refuse_tensor(rows < 0, name, rows.shape, "is negative", rows)
     sums = rows.detach().sum(-1, dtype=torch.float32)
-    _refuse((sums - 1).abs() > SUM_TOLERANCE, f"the sum of {name}", sums, "is not 1")
+    rounding = 0.0
+    if rows.is_floating_point():
+        # It moves each p by at most eps/2 of itself, or by half the smallest number there is.
+        dtype = torch.finfo(rows.dtype)
+        rounding = dtype.eps / 2 * (1 + rows.shape[-1] * dtype.smallest_normal)
+    wrong = (sums - 1).abs() > max(SUM_TOLERANCE, rounding)
+    refuse_tensor(wrong, f"the sum of {name}", rows.shape, "is not 1", sums)
 
 
 def check_indices(name: str, indices: Tensor, classes: int) -> None:
     """Raise ValueError naming the first index outside [0, classes)."""
     wrong = (indices < 0) | (indices >= classes)
-    _refuse(wrong, name, indices, f"is not in [0, {classes})")
+    fault = f"is not a whole number in [0, {classes})"
+    refuse_tensor(wrong, name, indices.shape, fault, indices)
 
 
 def check_targets(logits: Tensor, targets: Tensor) -> None:
@@ -62,14 +78,6 @@ def check_targets(logits: Tensor, targets: Tensor) -> None:
         check_indices("targets", targets, logits.shape[-1])
     else:
         check_probabilities("targets", targets)
-
-
-def _refuse(wrong: Tensor, name: str, values: Tensor, what: str) -> None:
-    if bool(wrong.any()):
-        where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise ValueError(
-            f"{name} (shape {tuple(values.shape)}) {what} at {where}: {values[where].item()}"
-        )
 
 
 def reduce(values: Tensor, reduction: str) -> Tensor:

@@ -28,11 +28,13 @@ def test_text_is_one_minus_distance_over_the_longer_length() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(ValueError, match="0 models"):
+    with pytest.raises(ValueError, match=r"predictions \(shape \(0,\)\) must be \(N,\)"):
         agreement({})
-    with pytest.raises(ValueError, match=r"predictions\['y'\] has 1 answers"):
+    with pytest.raises(ValueError, match=r"predictions\['y'\] \(shape \(1,\)\) must be \(2,\)"):
         agreement({"x": [1, 2], "y": [1]})
-    with pytest.raises(ValueError, match=r"predictions\['y'\]\[1\] is None"):
+    with pytest.raises(
+        ValueError, match=r"predictions\['y'\] \(shape \(2,\)\) is no string at \(1,\): None"
+    ):
         agreement({"x": ["a", "b"], "y": ["a", None]}, "text")
     with pytest.raises(ValueError, match="kind is 'words'"):
         agreement({"x": ["a"]}, "words")  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def test_bad_input_is_named() -> None:
         BalancedPredictions([0.5, 0.6])
     with pytest.raises(ValueError, match="window"):
         BalancedPredictions([0.5, 0.5], 0)
-    with pytest.raises(ValueError, match="logits must be"):
+    with pytest.raises(ValueError, match=r"logits \(shape \(2, 3\)\) must be \(B, 2\)"):
         BalancedPredictions([0.5, 0.5]).predict(drawn(2, 3, 0))
     with pytest.raises(ValueError, match="not finite"):
         BalancedPredictions([0.5, 0.5]).predict(torch.tensor([[float("nan"), 0.0]]))

@@ -122,25 +122,25 @@ def test_is_frozen() -> None:
 
 def test_refuses() -> None:
     p = binary(0.8, 0.6)
-    with pytest.raises(ValueError, match=r"probabilities\[1\] are no distribution"):
+    with pytest.raises(ValueError, match=r"sum of probabilities .* is not 1 at \(1,\): 1\.1"):
         calibration([[0.5, 0.5], [0.5, 0.6]], [0, 0])
-    with pytest.raises(ValueError, match=r"probabilities\[0\] are no distribution"):
+    with pytest.raises(ValueError, match=r"probabilities .* is negative at \(0, 0\): -0\.2"):
         calibration([[-0.2, 1.2]], [0])
-    with pytest.raises(ValueError, match=r"probabilities\[1\] are no distribution: \[nan"):
+    with pytest.raises(ValueError, match=r"probabilities .* is not finite at \(1, 0\)"):
         calibration([[0.5, 0.5], [np.nan, 0.5]], [0, 0])
-    with pytest.raises(ValueError, match=r"they are \(2,\)"):
+    with pytest.raises(ValueError, match=r"probabilities \(shape \(2,\)\) must be \(n, K\)"):
         calibration([0.5, 0.5], [0])
-    with pytest.raises(ValueError, match=r"they are \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"probabilities \(shape \(0, 2\)\)"):
         calibration(np.empty((0, 2)), [])
-    with pytest.raises(ValueError, match=r"labels have shape \(1,\), there are 2 items"):
+    with pytest.raises(ValueError, match=r"labels \(shape \(1,\)\) must be \(2,\)"):
         calibration(p, [0])
-    with pytest.raises(ValueError, match=r"labels\[1\] is 2"):
+    with pytest.raises(ValueError, match=r"labels .* in \[0, 2\) at \(1,\): 2"):
         calibration(p, [0, 2])
-    with pytest.raises(ValueError, match=r"labels\[0\] is -1"):
+    with pytest.raises(ValueError, match=r"labels .* at \(0,\): -1"):
         calibration(p, [-1, 0])
-    with pytest.raises(ValueError, match=r"uncertainty has shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"uncertainty \(shape \(3,\)\) must be \(2,\)"):
         calibration(p, [0, 1], uncertainty=[0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match=r"uncertainty\[1\] is inf"):
+    with pytest.raises(ValueError, match=r"uncertainty .* at \(1,\): inf"):
         calibration(p, [0, 1], uncertainty=[0.1, np.inf])
-    with pytest.raises(ValueError, match="bins must be at least 1"):
+    with pytest.raises(ValueError, match="bins is 0"):
         calibration(p, [0, 1], bins=0)

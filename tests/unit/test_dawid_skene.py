@@ -177,19 +177,21 @@ def test_refuses() -> None:
     model = DawidSkene(2)
     with pytest.raises(ValueError, match="fit comes before"):
         model.predict_proba(votes)
-    with pytest.raises(ValueError, match=r"at \(0, 1\) is 2"):
+    with pytest.raises(ValueError, match=r"at \(0, 1\): 2"):
         model.fit([[0, 2], [1, -2]])
-    with pytest.raises(ValueError, match=r"at \(1, 0\) is nan"):
+    with pytest.raises(ValueError, match=r"at \(1, 0\): nan"):
         model.fit([[0, 1], [np.nan, 1]])
-    with pytest.raises(ValueError, match=r"at \(0, 0\) is 0\.5"):
+    with pytest.raises(ValueError, match=r"not a whole number in \[-1, 2\) at \(0, 0\): 0\.5"):
         model.fit([[0.5, 1]])
-    with pytest.raises(ValueError, match=r"they are \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"votes \(shape \(0, 3\)\)"):
         model.fit(np.empty((0, 3), dtype=int))
-    with pytest.raises(ValueError, match=r"they are \(3,\)"):
+    with pytest.raises(ValueError, match=r"votes \(shape \(3,\)\)"):
         model.fit([0, 1, 1])
-    with pytest.raises(ValueError, match="no rows in which a voter votes"):
+    with pytest.raises(
+        ValueError, match=r"votes \(shape \(1, 2\)\) has no row in which a voter votes"
+    ):
         model.fit([[-1, -1]])
-    with pytest.raises(ValueError, match="votes have 3 voters, the model has 5"):
+    with pytest.raises(ValueError, match=r"votes \(shape \(50, 3\)\) must be \(n, 5\)"):
         model.fit(votes).predict_proba(votes[:, :3])
     with pytest.raises(ValueError, match="n_classes"):
         DawidSkene(1)

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from raw2s.method.preference import (
@@ -51,7 +53,7 @@ def test_cdpo_refuses() -> None:
             cdpo_loss(zero, zero, zero, zero, beta=1.0, epsilon=epsilon)
     with pytest.raises(ValueError, match="beta"):
         cdpo_loss(zero, zero, zero, zero, beta=0.0, epsilon=0.1)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match=r"policy_rejected \(shape \(2,\)\) must be \(1,\)"):
         cdpo_loss(zero, column(0.0, 1.0), zero, zero, beta=1.0, epsilon=0.1)
 
 
@@ -60,9 +62,9 @@ def test_scores() -> None:
     assert sequence_score(logprobs) == pytest.approx(math.log(0.125) / 2)
     assert sequence_score(logprobs, "sum") == pytest.approx(math.log(0.125))
     assert sequence_score(logprobs, "probability") == pytest.approx(0.125)
-    with pytest.raises(ValueError, match="T >= 1"):
+    with pytest.raises(ValueError, match=r"token_logprobs \(shape \(0,\)\)"):
         sequence_score([])
-    with pytest.raises(ValueError, match="token 1 has nan"):
+    with pytest.raises(ValueError, match=r"is not <= 0 at \(1,\): nan"):
         sequence_score([0.0, float("nan")])
 
 
@@ -81,12 +83,23 @@ def test_pairs_of_distinct_texts() -> None:
     assert preference_pair(["a", "b"], [-1, -1]) is None
     # The second "b" is the lowest number, but its text counts once, with its first score.
     assert preference_pair(["a", "b", "c", "b"], [-3, -1, -2, -9]) == (1, 0)
-    with pytest.raises(ValueError, match="score 1 is NaN"):
+    with pytest.raises(ValueError, match=r"scores .* at \(1,\): nan"):
         preference_pair(["a", "b"], [0.0, float("nan")])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(-3, 0)), min_size=1, max_size=8))
+def test_pairs_and_best_against_all_pairs(judged: list[tuple[str, int]]) -> None:
+    texts, scores = [text for text, _ in judged], [score for _, score in judged]
+    distinct = [i for i, text in enumerate(texts) if text not in texts[:i]]
+    better = [(a, b) for a in distinct for b in distinct if scores[a] > scores[b]]
+    widest = min(better, key=lambda pair: scores[pair[1]] - scores[pair[0]], default=None)
+    assert preference_pair(texts, scores) == widest
+    no_better = [a for a in distinct if all(scores[a] >= scores[b] for b in distinct)]
+    assert best_candidate(texts, scores) == no_better[0]
 
 
 def test_best_candidate_takes_the_first_on_ties() -> None:
     assert best_candidate(["a", "b", "c"], [-2, -1, -1]) == 1
     assert best_candidate(["a", "b", "a"], [-2, -3, -1]) == 0
-    with pytest.raises(ValueError, match="3 candidates"):
+    with pytest.raises(ValueError, match=r"scores \(shape \(1,\)\) must be \(3,\)"):
         best_candidate(["a", "b", "c"], [0.0])

@@ -68,9 +68,9 @@ def test_seed_confidence_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(ValueError, match=r"items_a has shape \(3, 1\), items_b has shape \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"items_b \(shape \(2,\)\) must be \(3,\)"):
         paired_bootstrap(mean_value, [1, 0, 1], [1, 0])
-    with pytest.raises(ValueError, match=r"items\[1\] is \[nan\]"):
+    with pytest.raises(ValueError, match=r"items \(shape \(2,\)\) is not finite at \(1,\): nan"):
         bootstrap(mean_value, [1.0, float("nan")])
     with pytest.raises(ValueError, match=r"shape \(0,\)"):
         bootstrap(mean_value, [])
