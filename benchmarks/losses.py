@@ -21,8 +21,10 @@ from unittest import mock
 import torch
 
 from raw2s.method import evidential
+from raw2s.method.binary_kl import binary_kl
+from raw2s.method.bridge import full_target
 from raw2s.method.evidence import Evidence
-from raw2s.method.evidential import evidential_loss
+from raw2s.method.evidential import evidential_loss, soft_label_evidential_loss
 
 PAIRS = 11
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -70,6 +72,7 @@ def contenders(rows: int, classes: int, device: str) -> tuple[torch.Tensor, dict
     logits = torch.randn(rows, classes, device=device) * 2
     soft = torch.softmax(torch.randn(rows, classes, device=device) * 2, -1)
     labels = torch.randint(classes, (rows,), device=device)
+    log_t = -3 * torch.rand(rows, device=device)
 
     def evidential_of(evidence: Evidence, targets: torch.Tensor) -> Loss:
         return lambda z: evidential_loss(z, targets, evidence=evidence, validate=False)
@@ -78,10 +81,19 @@ def contenders(rows: int, classes: int, device: str) -> tuple[torch.Tensor, dict
         with mock.patch.object(evidential, "FEWEST_CLASSES", classes + 1):
             return evidential_loss(z, soft, validate=False)
 
+    def through_dense(z: torch.Tensor) -> torch.Tensor:
+        return evidential_loss(z, full_target(z, labels, log_t), validate=False)
+
+    def soft_label(z: torch.Tensor) -> torch.Tensor:
+        return soft_label_evidential_loss(z, labels, log_t, validate=False)
+
     return logits, {
         "evidential, exp+1, dense soft targets": evidential_of("exp+1", soft),
         "evidential, exp, dense soft targets": evidential_of("exp", soft),
         "evidential, exp+1, class indices": evidential_of("exp+1", labels),
+        "evidential, exp+1, soft label of t and logits": soft_label,
+        "the same through a dense target": through_dense,
+        "binary KL of t": lambda z: binary_kl(z, labels, log_t).mean(),
         "closed form in plain float64 torch, exp+1, dense": plain,
         "cross-entropy, class indices": lambda z: torch.nn.functional.cross_entropy(z, labels),
     }

@@ -18,9 +18,23 @@ import torch
 from torch import Tensor
 
 from raw2s.method.bregman import bregman
+from raw2s.method.bridge import full_target
 from raw2s.method.evidence import Evidence, concentration_excess, log_concentration
-from raw2s.method.targets import are_indices, check_finite, check_targets, reduce
+from raw2s.method.targets import (
+    are_indices,
+    at_least_float32,
+    check_finite,
+    check_indices,
+    check_targets,
+    reduce,
+)
 from raw2s.method.vocabulary import FEWEST_CLASSES, Options, vocabulary_loss
+from raw2s.method.vocabulary_targets import (
+    Target,
+    check_target_logprob,
+    class_indices,
+    soft_labels,
+)
 
 Regulariser = Literal["per_label", "mixed"]
 
@@ -101,15 +115,12 @@ def evidential_loss(
         check_targets(logits, targets)
     if regulariser not in ("per_label", "mixed"):
         raise ValueError(f"regulariser must be per_label or mixed, it is {regulariser!r}")
-    chunked = logits.shape[-1] >= FEWEST_CLASSES and logits.dtype != torch.float64
-    if chunked and not targets.requires_grad:
-        kind = "indices" if indices else regulariser
-        options = Options(evidence, reg_coef, kind, clamp, max_regulariser)
+    if _in_blocks(logits) and not targets.requires_grad:
         flat = targets.reshape(-1) if indices else targets.reshape(-1, logits.shape[-1])
-        loss, penalty = vocabulary_loss(logits.reshape(-1, logits.shape[-1]), flat, options)
-        if on_regulariser is not None and reg_coef != 0:
-            on_regulariser(penalty.view(logits.shape[:-1]))
-        return reduce(loss.view(logits.shape[:-1]), reduction)
+        target = class_indices(flat) if indices else Target(dense=flat)
+        mixed = regulariser == "mixed" and not indices
+        options = Options(evidence, reg_coef, mixed, clamp, max_regulariser)
+        return reduce(_over_vocabulary(logits, target, options, on_regulariser), reduction)
     nll = dirichlet_nll(logits, evidence)
     if indices:
         loss = nll.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
@@ -125,6 +136,85 @@ def evidential_loss(
             penalty = penalty.clamp(max=max_regulariser)
         loss = loss + reg_coef * penalty.to(loss.dtype)
     return reduce(loss, reduction)
+
+
+def soft_label_evidential_loss(
+    logits: Tensor,
+    labels: Tensor,
+    target_logprob: Tensor,
+    *,
+    tail: bool = True,
+    detach_tail: bool = True,
+    evidence: Evidence = "exp+1",
+    reg_coef: float = 1.0,
+    regulariser: Regulariser = "per_label",
+    clamp: float = 10.0,
+    max_regulariser: float | None = None,
+    reduction: Literal["none", "mean", "sum"] = "mean",
+    on_regulariser: Callable[[Tensor], None] | None = None,
+    validate: bool = True,
+) -> Tensor:
+    """`evidential_loss` of logits (..., K) against the soft labels of tokens (Sec. 4.1).
+
+    The label of labels (...) int64 has t = exp(target_logprob), target_logprob (...) <= 0; class j
+    has (1 - t) q_j / (1 - q_s) with q = softmax(logits), detached with `detach_tail`, or 0 without
+    `tail`. Over a vocabulary of float32 or half-precision logits no target of its size is made,
+    unless a gradient goes through the target. Other options, result and errors as
+    `evidential_loss`.
+    """
+    for name, given in (("labels", labels), ("target_logprob", target_logprob)):
+        if given.shape != logits.shape[:-1]:
+            raise ValueError(f"{name} are {tuple(given.shape)}, logits {tuple(logits.shape)}")
+    if validate:
+        check_finite("logits", logits)
+        check_indices("labels", labels, logits.shape[-1])
+        check_target_logprob("target_logprob", target_logprob)
+    if regulariser not in ("per_label", "mixed"):
+        raise ValueError(f"regulariser must be per_label or mixed, it is {regulariser!r}")
+    constant = not target_logprob.requires_grad and (detach_tail or not tail)
+    if constant and _in_blocks(logits):
+        target = soft_labels(
+            logits.reshape(-1, logits.shape[-1]),
+            labels.reshape(-1),
+            target_logprob.reshape(-1),
+            with_tail=tail,
+        )
+        options = Options(evidence, reg_coef, regulariser == "mixed", clamp, max_regulariser)
+        return reduce(_over_vocabulary(logits, target, options, on_regulariser), reduction)
+    if tail:
+        dense = full_target(logits, labels, target_logprob, detach_tail=detach_tail)
+    else:
+        t = target_logprob.to(at_least_float32(logits).dtype).exp().unsqueeze(-1)
+        dense = torch.zeros_like(logits, dtype=t.dtype).scatter(-1, labels.unsqueeze(-1), t)
+    return evidential_loss(
+        logits,
+        dense,
+        evidence=evidence,
+        reg_coef=reg_coef,
+        regulariser=regulariser,
+        clamp=clamp,
+        max_regulariser=max_regulariser,
+        reduction=reduction,
+        on_regulariser=on_regulariser,
+        validate=False,
+    )
+
+
+def _in_blocks(logits: Tensor) -> bool:
+    return logits.shape[-1] >= FEWEST_CLASSES and logits.dtype != torch.float64
+
+
+def _over_vocabulary(
+    logits: Tensor,
+    target: Target,
+    options: Options,
+    on_regulariser: Callable[[Tensor], None] | None,
+) -> Tensor:
+    """L_EDL (...) of logits (..., K) against the target of their rows."""
+    loss, penalty = vocabulary_loss(logits.reshape(-1, logits.shape[-1]), target, options)
+    if on_regulariser is not None and options.reg_coef != 0:
+        on_regulariser(penalty.view(logits.shape[:-1]))
+    return loss.view(logits.shape[:-1])
 
 
 def clamped_share(values: Tensor, max_regulariser: float | None) -> float:

@@ -9,6 +9,7 @@ and for -1 < e < 0, which `exp` evidence alone has,
     B(e; 1) - e = e^2 S(1 + e) + log1p(e) - v - e      1 - B' = 1 - e (psi'(2 + e) + u^2)
 
 where psi'(1/t) = t + t^2 P(t), and P, Q and S are smooth on [0, 1]: what is singular stands apart.
+The same of B(E - e; K), E a row's sum of e over its K classes, is by Stirling's series.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from raw2s.method.bregman import bregman, bregman_slope
 
 # This project's own fits at Chebyshev's points, lowest power first; errors below 2e-6.
 _P = (
@@ -53,6 +56,34 @@ def one_less_slope(e: Tensor, u: Tensor, *, signed: bool) -> Tensor:
     t = (e + 2).reciprocal_()
     below = _polynomial(_P, t).mul_(t).add_(1).mul_(t).addcmul_(u, u).mul_(e).sub_(1).neg_()
     return torch.where(e < 0, below, found)
+
+
+def rest_steps(e: Tensor, total: Tensor, classes: float, *, stirling: bool) -> Tensor:
+    """B(E - e; K) - B(E; K) + e, float32 (rows, columns) as e, with E = total, float64 (rows, 1).
+
+    stirling: whether K + E - e is large enough for three terms of the series.
+    """
+    if not stirling:
+        return (bregman(total - e, classes) - bregman(total, classes) + e).float()
+    # With w = K + E - e and its largest value W, Stirling's series:
+    # -(K - 1/2) ln(w / W) + (K/2 - 1/6) (1/w - 1/W) + ...
+    inverse = (total + classes).reciprocal().float()
+    ratio = e * inverse
+    steps = torch.log1p(-ratio).mul_(0.5 - classes)
+    one_over = ratio.neg_().add_(1).reciprocal_()
+    return steps.add_(one_over.sub_(1).mul_(inverse * (classes / 2 - 1 / 6)))
+
+
+def rest_slopes(e: Tensor, total: Tensor, classes: float, *, stirling: bool) -> Tensor:
+    """1 - B'(E - e; K), as `rest_steps`."""
+    if not stirling:
+        return (1 - bregman_slope(total - e, classes)).float()
+    # B' = (1 - K/w) (1 + h) with h = 1/(2w) + 1/(6w^2) + ...
+    inverse = (total + classes).reciprocal().float()
+    one_over = (e * inverse).neg_().add_(1).reciprocal_().mul_(inverse)
+    h = (one_over / 6).add_(0.5).mul_(one_over)
+    slopes = one_over.mul_(classes)
+    return torch.addcmul(slopes - h, slopes, h)
 
 
 def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:

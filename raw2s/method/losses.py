@@ -8,8 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raw2s.method.bridge import full_target
-from raw2s.method.evidential import EvidentialOptions, evidential_loss
+from raw2s.method.binary_kl import binary_kl
+from raw2s.method.evidential import (
+    EvidentialOptions,
+    evidential_loss,
+    soft_label_evidential_loss,
+)
 from raw2s.method.targets import (
     are_indices,
     at_least_float32,
@@ -19,6 +23,7 @@ from raw2s.method.targets import (
     check_targets,
     reduce,
 )
+from raw2s.method.vocabulary_targets import check_target_logprob
 
 Loss = Literal["cross_entropy", "evidential"]
 TargetKind = Literal["one_hot", "label_only", "full"]
@@ -74,27 +79,6 @@ def cross_entropy(
     return reduce(loss, reduction)
 
 
-def binary_kl(logits: Tensor, labels: Tensor, target_logprob: Tensor) -> Tensor:
-    """KL from the label token's target probability t to the student's q_s, in nats: (...) >= 0.
-
-    t log(t / q_s) + (1 - t) log((1 - t) / (1 - q_s)), with t = exp(target_logprob), q =
-    softmax(logits): the KL against the full soft label (t at the label, the student's own
-    proportions elsewhere) in value and gradient, without a target of the size of the vocabulary.
-    logits (..., V), labels (...) int64, target_logprob (...) <= 0. log t carries a t that rounds
-    to 1, so nothing is clamped: t = 1 gives -log q_s, t = 0 gives -log(1 - q_s).
-    """
-    z = at_least_float32(logits)
-    log_t = target_logprob.to(z.dtype)
-    index = labels.unsqueeze(-1)
-    label = z.gather(-1, index).squeeze(-1)
-    # log(1 - q_s) from the other logits: 1 - q_s itself is 0 in float32 for a confident student.
-    others = torch.logsumexp(z.scatter(-1, index, -torch.inf), -1)
-    everything = torch.logaddexp(label, others)
-    t, rest = torch.exp(log_t), -torch.expm1(log_t)
-    negative_entropy = torch.where(t > 0, t * log_t, 0.0) + torch.xlogy(rest, rest)
-    return negative_entropy + t * (everything - label) + rest * (everything - others)
-
-
 def classification_loss(
     logits: Tensor,
     targets: Tensor,
@@ -103,12 +87,14 @@ def classification_loss(
     loss: Loss = "cross_entropy",
     gamma: float = 0.0,
     prediction: Tensor | None = None,
+    example_weight: Tensor | None = None,
     evidential: EvidentialOptions | None = None,
     validate: bool = True,
 ) -> Tensor:
     """Mean loss of a batch against N weak models' labels: a scalar.
 
-    logits (B, K), targets (B, N, K) probabilities, weights (B, N) whose rows sum to 1.
+    logits (B, K), targets (B, N, K) probabilities, weights (B, N) whose rows sum to 1;
+    example_weight (B,), >= 0, multiplies each example's loss before the mean (boosting).
     (1 - gamma) sum_i lambda_i L(z, p^(i)) + gamma L(z, y_hat), L cross-entropy (Eq. 1, 2) or
     evidential (Eq. 4, 5), y_hat the student's own argmax, or `prediction` (B,) if given (see
     `raw2s.method.balanced`). Both are linear in p, so the weak labels are mixed first, except under
@@ -124,6 +110,10 @@ def classification_loss(
         )
     if weights.shape != targets.shape[:2]:
         raise ValueError(f"weights are {tuple(weights.shape)}, targets {tuple(targets.shape)}")
+    if example_weight is not None and example_weight.shape != logits.shape[:1]:
+        raise ValueError(
+            f"example_weight is {tuple(example_weight.shape)}, logits {tuple(logits.shape)}"
+        )
     if validate:
         check_finite("logits", logits)
         check_probabilities("targets", targets)
@@ -136,7 +126,10 @@ def classification_loss(
         weak = (weights * each).sum(-1)
     else:
         weak = _loss(logits, torch.einsum("bn,bnk->bk", weights, targets), loss, options)
-    return _with_auxiliary(weak, logits, loss, gamma, options, prediction).mean()
+    value = _with_auxiliary(weak, logits, loss, gamma, options, prediction)
+    if example_weight is not None:
+        value = value * example_weight.to(value.dtype)
+    return value.mean()
 
 
 def sequence_loss(
@@ -149,6 +142,7 @@ def sequence_loss(
     target_kind: TargetKind = "full",
     gamma: float = 0.0,
     evidential: EvidentialOptions | None = None,
+    token_weight: Tensor | None = None,
     detach_tail: bool = True,
     validate: bool = True,
 ) -> Tensor:
@@ -156,18 +150,25 @@ def sequence_loss(
 
     logits (S, T, V), where logits[:, t] predict labels[:, t]; labels (S, T) int64, -100 is no
     target; target_logprob (S, T) log t of the label tokens (read at targets only);
-    sequence_weight (S,) lambda. The caller divides by the number of prompts.
+    sequence_weight (S,) lambda. token_weight (S, T), >= 0, read at targets only, multiplies each
+    token's loss before the mean over a sequence's T_i targets, which still divides by T_i; None
+    is 1 everywhere. The caller divides by the number of prompts.
 
     target_kind `full` is the soft label over all tokens: `binary_kl` for cross_entropy (equal but
-    for the target's entropy), the dense label with a detached tail for evidential. `label_only`:
-    t at the label and nothing elsewhere. `one_hot`: t = 1. gamma mixes in the loss against the
-    student's argmax at each position. Raises ValueError for shapes that do not fit and a sequence
-    without targets; with `validate` also for non-finite logits, labels outside [0, V), t > 1.
+    for the target's entropy), `soft_label_evidential_loss` for evidential, whose tail is detached
+    with `detach_tail`. `label_only`: t at the label and nothing elsewhere. `one_hot`: t = 1. gamma
+    mixes in the loss against the student's argmax at each position. Raises ValueError for shapes
+    that do not fit and a sequence without targets; with `validate` also for non-finite logits,
+    labels outside [0, V), t > 1, and token weights that are negative or not finite.
     """
     if logits.dim() != 3:
         raise ValueError(f"logits must be (S, T, V), they are {tuple(logits.shape)}")
-    for name, tensor in (("labels", labels), ("target_logprob", target_logprob)):
-        if tensor.shape != logits.shape[:2]:
+    for name, tensor in (
+        ("labels", labels),
+        ("target_logprob", target_logprob),
+        ("token_weight", token_weight),
+    ):
+        if tensor is not None and tensor.shape != logits.shape[:2]:
             raise ValueError(f"{name} are {tuple(tensor.shape)}, logits {tuple(logits.shape)}")
     if sequence_weight.shape != logits.shape[:1]:
         raise ValueError(
@@ -182,16 +183,27 @@ def sequence_loss(
     if validate:
         check_finite("logits at targets", z)
         check_indices("labels at targets", label, logits.shape[-1])
-        if target_kind != "one_hot" and not bool((log_t <= 0).all()):
-            first = int((~(log_t <= 0)).nonzero()[0])
-            raise ValueError(
-                f"target_logprob must be <= 0, target token {first} has {log_t[first].item()}"
-            )
+        if target_kind != "one_hot":
+            check_target_logprob("target_logprob at targets", log_t)
+        if token_weight is not None:
+            _check_token_weight(token_weight, wanted)
     options: EvidentialOptions = {**(evidential or {}), "validate": False}
     value = _token_loss(z, label, log_t, loss, target_kind, options, detach_tail)
     value = _with_auxiliary(value, z, loss, gamma, options)
     share = (sequence_weight.to(value.dtype) / counts).unsqueeze(-1).expand(labels.shape)[wanted]
+    if token_weight is not None:
+        share = share * token_weight[wanted].to(value.dtype)
     return (share * value).sum()
+
+
+def _check_token_weight(token_weight: Tensor, wanted: Tensor) -> None:
+    wrong = wanted & ~(torch.isfinite(token_weight) & (token_weight >= 0))
+    if bool(wrong.any()):
+        where = tuple(int(i) for i in wrong.nonzero()[0])
+        raise ValueError(
+            f"token_weight (shape {tuple(token_weight.shape)}) must be finite and >= 0, at {where} "
+            f"it is {token_weight[where].item()}"
+        )
 
 
 def _token_loss(
@@ -203,22 +215,18 @@ def _token_loss(
     options: EvidentialOptions,
     detach_tail: bool,
 ) -> Tensor:
+    if target_kind not in ("one_hot", "label_only", "full"):
+        raise ValueError(f"target_kind must be one_hot, label_only or full, it is {target_kind!r}")
     if target_kind == "one_hot":
         return _loss(z, label, loss, options)
-    if target_kind == "full":
-        if loss == "cross_entropy":
-            return binary_kl(z, label, log_t)
-        dense = full_target(z, label, log_t, detach_tail=detach_tail)
-        return _loss(z, dense, loss, options)
-    if target_kind != "label_only":
-        raise ValueError(f"target_kind must be one_hot, label_only or full, it is {target_kind!r}")
-    t = torch.exp(log_t.to(at_least_float32(z).dtype))
-    if loss == "evidential" and options.get("regulariser") == "mixed":
-        sparse = torch.zeros_like(z, dtype=t.dtype).scatter(
-            -1, label.unsqueeze(-1), t.unsqueeze(-1)
+    full = target_kind == "full"
+    if loss == "evidential" and (full or options.get("regulariser") == "mixed"):
+        return soft_label_evidential_loss(
+            z, label, log_t, tail=full, detach_tail=detach_tail, reduction="none", **options
         )
-        return _loss(z, sparse, loss, options)
-    return t * _loss(z, label, loss, options)
+    if loss == "cross_entropy" and full:
+        return binary_kl(z, label, log_t)
+    return torch.exp(log_t.to(at_least_float32(z).dtype)) * _loss(z, label, loss, options)
 
 
 def _loss(logits: Tensor, targets: Tensor, loss: Loss, options: EvidentialOptions) -> Tensor:

@@ -9,12 +9,14 @@ from torch.distributions import Dirichlet, kl_divergence
 
 from raw2s.method.evidence import Evidence, concentration_excess
 from raw2s.method.evidential import (
+    EvidentialOptions,
     Regulariser,
     clamped_share,
     dirichlet_nll,
     dirichlet_regulariser,
     dirichlet_uncertainty,
     evidential_loss,
+    soft_label_evidential_loss,
 )
 
 EVIDENCE: list[Evidence] = ["exp+1", "exp", "softplus+1", "relu+1"]
@@ -212,3 +214,37 @@ def test_uncertainty_by_sampling() -> None:
 def test_bad_input_is_named(z: Tensor, targets: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evidential_loss(z, targets)
+
+
+@pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_soft_labels_of_few_classes(regulariser: Regulariser, detach: bool) -> None:
+    z = logits(2, 3, 5).requires_grad_()
+    labels, log_t = torch.tensor([[0, 4, 2], [1, 1, 3]]), -logits(2, 3, seed=3).abs()
+    q = torch.softmax(z.detach() if detach else z, -1)
+    t, at_label = log_t.exp()[..., None], F.one_hot(labels, 5).bool()
+    tail = (1 - t) * q / (1 - q[at_label].view(2, 3, 1))
+    for with_tail in (True, False):
+        p = torch.where(at_label, t, tail if with_tail else 0.0)
+        options: EvidentialOptions = {"regulariser": regulariser, "validate": False}
+        expected = evidential_loss(z, p, reduction="none", **options)
+        got = soft_label_evidential_loss(
+            z, labels, log_t, tail=with_tail, detach_tail=detach, reduction="none", **options
+        )
+        torch.testing.assert_close(got, expected)
+        both = [
+            torch.autograd.grad(each.sum(), z, retain_graph=True)[0] for each in (got, expected)
+        ]
+        torch.testing.assert_close(*both)
+
+
+def test_bad_soft_labels_are_named() -> None:
+    z, labels, log_t = torch.zeros(2, 3), torch.tensor([0, 2]), torch.tensor([-1.0, 0.0])
+    with pytest.raises(ValueError, match=r"labels are \(1,\), logits \(2, 3\)"):
+        soft_label_evidential_loss(z, labels[:1], log_t)
+    with pytest.raises(ValueError, match=r"target_logprob are \(2, 1\)"):
+        soft_label_evidential_loss(z, labels, log_t[:, None])
+    with pytest.raises(ValueError, match=r"labels .*\[0, 3\).* at \(1,\)"):
+        soft_label_evidential_loss(z, labels + 1, log_t)
+    with pytest.raises(ValueError, match=r"target_logprob \(shape \(2,\)\) .* at \(0,\)"):
+        soft_label_evidential_loss(z, labels, -log_t)

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raw2s.method.binary_kl import binary_kl
+from raw2s.method.bridge import full_target
 from raw2s.method.evidential import EvidentialOptions, evidential_loss
 from raw2s.method.losses import (
-    binary_kl,
     classification_loss,
     cross_entropy,
-    full_target,
     gamma,
     sequence_loss,
 )
@@ -184,6 +185,54 @@ def test_sequence_loss_token_by_token(kind: str, loss: str, regulariser: str, g:
     assert got.item() == pytest.approx(total, rel=1e-9)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "evidential"])
+@pytest.mark.parametrize("kind", ["one_hot", "label_only", "full"])
+@pytest.mark.parametrize("g", [0.0, 0.2])
+def test_token_weight_multiplies_each_tokens_whole_loss(loss: Any, kind: Any, g: float) -> None:
+    z, labels, log_t, weight = sequences()
+    z.requires_grad_()
+    token_weight = logits(3, 5, seed=4).abs()
+    token_weight[0, 1] = 0.0
+    token_weight[labels == -100] = float("nan")
+    options: dict[str, Any] = {"loss": loss, "target_kind": kind, "gamma": g}
+    expected = torch.zeros((), dtype=torch.float64)
+    for s, t in (labels != -100).nonzero().tolist():
+        alone = sequence_loss(
+            z[s : s + 1, t : t + 1],
+            labels[s : s + 1, t : t + 1],
+            log_t[s : s + 1, t : t + 1],
+            torch.ones(1),
+            **options,
+        )
+        targets = (labels[s] != -100).sum()
+        expected = expected + weight[s] * token_weight[s, t] * alone / targets
+    got = sequence_loss(z, labels, log_t, weight, token_weight=token_weight, **options)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(grad(got, z), grad(expected, z))
+    ones = torch.ones_like(token_weight)
+    assert torch.equal(
+        sequence_loss(z, labels, log_t, weight, token_weight=ones, **options),
+        sequence_loss(z, labels, log_t, weight, **options),
+    )
+
+
+@pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
+@pytest.mark.parametrize("kind", ["label_only", "full"])
+@pytest.mark.parametrize("detach_tail", [True, False])
+def test_float32_sequences_over_a_vocabulary_equal_float64(
+    regulariser: Any, kind: Any, detach_tail: bool
+) -> None:
+    z, labels, log_t, weight = sequences()
+    wide = torch.cat([z, logits(3, 5, 5000, seed=5)], -1).float().double().requires_grad_()
+    narrow = wide.detach().float().requires_grad_()
+    options: dict[str, Any] = {"loss": "evidential", "target_kind": kind, "gamma": 0.2}
+    options |= {"evidential": {"regulariser": regulariser}, "detach_tail": detach_tail}
+    exact = sequence_loss(wide, labels, log_t.float().double(), weight, **options)
+    ours = sequence_loss(narrow, labels, log_t.float(), weight, **options)
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(grad(ours, narrow).double(), grad(exact, wide), rtol=1e-4, atol=1e-6)
+
+
 def test_detach_tail_changes_the_evidential_gradient_only() -> None:
     z, labels, log_t, weight = sequences()
     z.requires_grad_()
@@ -212,7 +261,7 @@ def test_sequence_loss_refuses() -> None:
     empty[1] = -100
     with pytest.raises(ValueError, match="sequence 1 are all ignored"):
         sequence_loss(z, empty, log_t, weight)
-    with pytest.raises(ValueError, match="target_logprob must be <= 0"):
+    with pytest.raises(ValueError, match=r"target_logprob .* must be <= 0"):
         sequence_loss(z, labels, -log_t, weight)
     outside = labels.clone()
     outside[1, 0] = 7
@@ -220,3 +269,10 @@ def test_sequence_loss_refuses() -> None:
         sequence_loss(z, outside, log_t, weight)
     with pytest.raises(ValueError, match=r"labels are \(3, 4\)"):
         sequence_loss(z, labels[:, :4], log_t, weight)
+    with pytest.raises(ValueError, match=r"token_weight are \(3,\)"):
+        sequence_loss(z, labels, log_t, weight, token_weight=weight)
+    for wrong in (-1.0, math.inf, math.nan):
+        token_weight = torch.ones(3, 5)
+        token_weight[2, 1] = wrong
+        with pytest.raises(ValueError, match=r"token_weight .* at \(2, 1\)"):
+            sequence_loss(z, labels, log_t, weight, token_weight=token_weight)
