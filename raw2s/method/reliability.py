@@ -8,19 +8,20 @@ Paroush (1982), there for K = 2.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from raw2s.method.arrays import Array, check_at_least, check_one_of, check_whole
 from raw2s.method.dawid_skene import DawidSkene
-from raw2s.method.ensemble import Array, average, check_weights
+from raw2s.method.ensemble import average, check_weights
 from raw2s.method.label_models import FlyingSquid, Votes, signed_votes
 
+Kind = Literal["log_odds", "accuracy"]
 
-def learned_weights(
-    votes: ArrayLike, n_classes: int, *, kind: Literal["log_odds", "accuracy"] = "log_odds"
-) -> Array:
+
+def learned_weights(votes: ArrayLike, n_classes: int, *, kind: Kind = "log_odds") -> Array:
     """Weights (N,) that sum to 1, of class votes (n, N): 0..K-1, -1 abstains.
 
     `accuracy`: lambda_i proportional to a_i. `log_odds`: to max(0, log((K-1) a_i / (1 - a_i))), so
@@ -34,25 +35,34 @@ def learned_weights(
     Raises:
         ValueError: votes out of range, no votes at all, or an unknown `kind`.
     """
-    if kind not in ("log_odds", "accuracy"):
-        raise ValueError(f"kind must be log_odds or accuracy, it is {kind!r}")
-    accuracies = _accuracies(votes, n_classes)
+    check_one_of("kind", kind, get_args(Kind))
+    check_at_least("n_classes", n_classes, 2)
+    array = check_whole("votes", votes, ("n", "N"), -1, n_classes)
+    accuracies = _accuracies(array, n_classes)
     if kind == "accuracy":
         return check_weights(accuracies, len(accuracies))
-    right = np.clip(accuracies, 0.0, 1 - 1 / (len(np.asarray(votes)) + 2))
+    return log_odds_weights(accuracies, n_classes, len(array))
+
+
+def log_odds_weights(accuracies: Array, n_answers: int, n_votes: int) -> Array:
+    """Weights (N,) that sum to 1, proportional to max(0, log((K-1) a_i / (1 - a_i))).
+
+    Equal where no a_i (N,) in [0, 1] is better than chance, 1/K for K = `n_answers`. a_i counts as
+    at most 1 - 1/(n+2), about what n = `n_votes` can show, so that no model outvotes all others.
+    """
+    right = np.clip(accuracies, 0.0, 1 - 1 / (n_votes + 2))
     with np.errstate(divide="ignore"):
-        odds = np.maximum(0.0, np.log((n_classes - 1) * right) - np.log1p(-right))
+        odds = np.maximum(0.0, np.log((n_answers - 1) * right) - np.log1p(-right))
     return check_weights(odds, len(odds)) if odds.any() else average(len(odds))
 
 
-def _accuracies(votes: ArrayLike, n_classes: int) -> Array:
-    array = np.asarray(votes)
-    if n_classes != 2 or array.ndim != 2 or array.shape[1] < 3:
-        return DawidSkene(n_classes).fit(array).accuracies_
-    signed = signed_votes(array)
+def _accuracies(votes: Votes, n_classes: int) -> Array:
+    if n_classes != 2 or votes.shape[1] < 3:
+        return DawidSkene(n_classes).fit(votes).accuracies_
+    signed = signed_votes(votes)
     cast = (signed != 0).astype(np.float64)
     if not ((cast.T @ cast).all() and (signed == -1).any() and (signed == 1).any()):
-        return DawidSkene(n_classes).fit(array).accuracies_
+        return DawidSkene(n_classes).fit(votes).accuracies_
     accuracies = FlyingSquid().fit(signed).accuracies
     return np.where(_signs(signed) < 0, 1 - accuracies, accuracies)
 

@@ -135,15 +135,15 @@ def test_a_silent_model_does_not_pull_the_others_down() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="kind must be log_odds or accuracy"):
+    with pytest.raises(ValueError, match="kind is 'odds'"):
         learned_weights([[0, 1]], 2, kind="odds")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"at \(0, 2\) is 2"):
+    with pytest.raises(ValueError, match=r"at \(0, 2\): 2"):
         learned_weights([[0, 1, 2]], 2)
-    with pytest.raises(ValueError, match=r"at \(0, 2\) is 3"):
+    with pytest.raises(ValueError, match=r"at \(0, 2\): 3"):
         learned_weights([[0, 1, 3]], 3)
-    with pytest.raises(ValueError, match=r"they are \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"votes \(shape \(0, 3\)\)"):
         learned_weights(np.empty((0, 3), dtype=int), 2)
-    with pytest.raises(ValueError, match="no rows in which a voter votes"):
+    with pytest.raises(ValueError, match="no row in which a voter votes"):
         learned_weights([[-1, -1, -1]], 2)
     with pytest.raises(ValueError, match="n_classes"):
         learned_weights([[0, 0, 0]], 1)
