@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from raw2s.config.fields import Positive, Strict
 
@@ -43,5 +45,19 @@ class Task(Strict):
     """Rows of the test split; none: all there are."""
     split_seed: int = 0
     """Seed of the draw of the splits (with `vary: everything` the run's seed is added)."""
+    order: Literal["random", "easy_to_hard"] = "random"
+    """easy_to_hard: A and validation are drawn from the easy rows, B from the hard ones, and the
+    test keeps both."""
+    easy_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Easy are the rows up to the difficulty that at least this share of the training rows does not
+    exceed."""
+    difficulty: str | None = None
+    """A numeric column of the source's rows, higher is harder; none: the task's own measure."""
     options: dict[str, Any] = {}
     """The task's own options; an unknown one is an error."""
+
+    @model_validator(mode="after")
+    def _used_difficulty(self) -> Task:
+        if self.difficulty is not None and self.order == "random":
+            raise ValueError(f"difficulty {self.difficulty!r} needs order: easy_to_hard")
+        return self

@@ -14,17 +14,21 @@ import pandas as pd
 from raw2s import config
 from raw2s.errors import ConfigError
 from raw2s.tasks.answers import Slots
+from raw2s.tasks.spans import Spans
 
 SPLITS = ("weak", "strong", "validation", "test")
+PARTS = {"weak": "easy", "strong": "hard", "validation": "easy"}
+"""The part that each split is drawn from when the order is easy to hard; the test has both."""
 
 
 class Task(ABC):
     """One data set: its rows as prompts with a label or a target, and its unlabelled text.
 
     Rows are data frames with the string columns `id` (unique and stable), `text` (the prompt),
-    `gold` (JSON: the label, or the list of [type, filler] pairs) and `key` (JSON list: the raw
-    columns that precomputed labels are matched by), and with `label` (int) in classification or
-    `target` (the completion) in generation. Constructing a task reads nothing.
+    `gold` (JSON: the label, or the list of [type, filler] pairs), `key` (JSON list: the raw
+    columns that precomputed labels are matched by) and `part` ("easy" or "hard"; "" in random
+    order), and with `label` (int) in classification or `target` (the completion) in generation.
+    Constructing a task reads nothing.
     """
 
     kind: ClassVar[Literal["classification", "generation"]]
@@ -54,8 +58,9 @@ class Task(ABC):
         s = self.settings
         # What is held out of the corpus depends on how the splits are drawn.
         drawn = [s.split_seed, s.weak_rows, s.strong_rows, s.validation_rows, s.test_rows]
+        parts = [] if s.order == "random" else [s.order, s.easy_share, s.difficulty]
         options = as_json(sorted(self.chosen.items()))
-        return sha256("corpus", s.name, self.digest(), options, as_json(drawn))
+        return sha256("corpus", s.name, self.digest(), options, as_json(drawn + parts))
 
     def completion(self, slots: Slots) -> str:
         """The answer that states these (type, filler) pairs; generation only."""
@@ -67,6 +72,13 @@ class Task(ABC):
         Any text is accepted; what can be read of a malformed answer counts.
         """
         raise TypeError(f"{self.settings.name} is a classification task: no answers to parse")
+
+    def slot_spans(self, answer: str) -> Spans:
+        """Where each "type: filler" part of an answer stands; generation only.
+
+        See `raw2s.tasks.spans`. Any text is accepted.
+        """
+        raise TypeError(f"{self.settings.name} is a classification task: no slots in its answers")
 
 
 def chosen_options(
@@ -133,38 +145,49 @@ def draw_splits(
     """Draw disjoint splits of the sizes asked for, in the order of `sizes` (None: what is left).
 
     Rows with the same `text` (blind to case and spacing), or the same value of the column `group`,
-    go to one split; what does not fit of such a unit is left out. With `balance`, a column, every
-    split has the same number of rows of each of its values (one more of the first where the size
-    does not divide). Raises ConfigError for an empty split or too few rows, with the numbers.
+    go to one split; what does not fit of such a unit is left out. Rows whose column `part`, if
+    there is one, says easy or hard go to the splits of that part only (see `PARTS`). With
+    `balance`, a column, every split has the same number of rows of each of its values (one more of
+    the first where the size does not divide). Raises ConfigError for an empty split or too few
+    rows, with the numbers.
     """
     values = sorted(rows[balance].unique().tolist()) if balance else [None]
     classes = rows[balance].tolist() if balance else [None] * len(rows)
+    parts = rows["part"].tolist() if "part" in rows else [""] * len(rows)
     left = _units(rows, seed, group)
     drawn: dict[str, pd.DataFrame] = {}
     for name, size in sizes.items():
+        suited = [[i for i in unit if suits(parts[i], name)] for unit in left]
         if size is None:
             quota = dict.fromkeys(values, len(rows))
             if balance:
-                least = min(sum(classes[i] == v for unit in left for i in unit) for v in values)
+                least = min(sum(classes[i] == v for unit in suited for i in unit) for v in values)
                 quota = dict.fromkeys(values, least)
         else:
             share, odd = divmod(size, len(values))
             quota = {value: share + (place < odd) for place, value in enumerate(values)}
         taken: list[int] = []
         rest: list[list[int]] = []
-        for unit in left:
-            fits = _fitting(unit, classes, quota)
+        for unit, members in zip(left, suited, strict=True):
+            fits = _fitting(members, classes, quota)
             if fits:
                 taken += fits
             else:
                 rest.append(unit)
         if not taken or (size is not None and len(taken) < size):
             asked = "at least 1" if size is None else str(size)
-            there = f"{len(taken)} there are" + (f" with balanced {balance}" if balance else "")
+            kind = f" {PARTS[name]} ones" if name in PARTS and any(parts) else ""
+            there = f"{len(taken)}{kind} there are"
+            there += f" with balanced {balance}" if balance else ""
             raise ConfigError(f"split {name}: {asked} rows asked for, {there}")
         drawn[name] = rows.iloc[taken].reset_index(drop=True)
         left = rest
     return drawn
+
+
+def suits(part: str, split: str) -> bool:
+    """Whether a row of this part may go to the split; one without a part may go to any."""
+    return part in ("", PARTS.get(split, part))
 
 
 def _units(rows: pd.DataFrame, seed: int, group: str | None) -> list[list[int]]:
@@ -227,6 +250,6 @@ def shuffled(texts: Sequence[str]) -> list[str]:
 def rendered(
     rows: pd.DataFrame, render: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> pd.DataFrame:
-    """A frame of `render(row)` for every row."""
+    """A frame of `render(row)` for every row, with the row's `part`."""
     records: list[dict[Any, Any]] = rows.to_dict("records")
-    return pd.DataFrame([render(record) for record in records])
+    return pd.DataFrame([render(record) | {"part": record["part"]} for record in records])

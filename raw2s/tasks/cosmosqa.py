@@ -19,6 +19,7 @@ from raw2s.tasks.base import (
     text_id,
 )
 from raw2s.tasks.binary import one_candidate
+from raw2s.tasks.difficulty import with_difficulty, with_parts
 
 _ANSWERS = ["answer0", "answer1", "answer2", "answer3"]
 
@@ -64,13 +65,14 @@ class CosmosQA(Task):
         test_rows = {"test": s.test_rows}
         held_out = one_each(self._read("validation"))
         if self._has_training():
-            drawn = draw_splits(held_out, test_rows, seed, group="context", balance="label")
             pool = one_each(self._read("train"))
             stories = {normalised(context) for context in held_out["context"]}
             pool = pool[[normalised(context) not in stories for context in pool["context"]]]
-            pool = pool.reset_index(drop=True)
+            pool, held_out = with_parts(s, pool.reset_index(drop=True), held_out)
+            drawn = draw_splits(held_out, test_rows, seed, group="context", balance="label")
             drawn |= draw_splits(pool, training, seed, group="context", balance="label")
         else:
+            (held_out,) = with_parts(s, held_out)
             sizes = training | test_rows
             drawn = draw_splits(held_out, sizes, seed, group="context", balance="label")
         return drawn
@@ -85,11 +87,12 @@ class CosmosQA(Task):
     def _read(self, split: str) -> pd.DataFrame:
         where = f"Cosmos QA {split}"
         frame = source.read(self.settings.data, split)
-        return source.require(frame, ["id", "context", "question", *_ANSWERS, "label"], where)
+        source.require(frame, ["id", "context", "question", *_ANSWERS, "label"], where)
+        return with_difficulty(frame, "question", self.settings, where)
 
 
 def one_each(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a question: context, question, candidate, label; repeats are left out.
+    """One row a question: context, question, candidate, label, difficulty; no repeats.
 
     Raises ConfigError for a label that is not 0 to 3, naming the row.
     """
@@ -109,6 +112,7 @@ def one_each(frame: pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame(one_candidate(questions, correct, wrong), columns=["candidate", "label"])
     rows["context"] = frame["context"].tolist()
     rows["question"] = frame["question"].tolist()
+    rows["difficulty"] = frame["difficulty"].tolist()
     kept = pd.Series([normalised(question) for question in questions]).drop_duplicates().index
     return rows.loc[kept].reset_index(drop=True)
 

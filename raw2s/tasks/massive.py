@@ -12,45 +12,54 @@ from typing import Any
 
 import pandas as pd
 
-from raw2s.config import Data, Task
+from raw2s.config import Task
 from raw2s.errors import ConfigError
 from raw2s.tasks import source
 from raw2s.tasks.answers import Slots
 from raw2s.tasks.base import check_splits, draw_splits, normalised, rendered, without_texts
+from raw2s.tasks.difficulty import with_difficulty, with_parts
 
 _SLOT = re.compile(r"\[\s*([^\[\]:]+?)\s*:\s*([^\[\]]*?)\s*\]")
 
 
-def training(data: Data) -> pd.DataFrame:
-    """Columns source_id, text, scenario, slots: MASSIVE's train partition, in its order."""
-    frame = source.read(data, "train")
+def training(settings: Task) -> pd.DataFrame:
+    """MASSIVE's train partition, in its order.
+
+    Columns source_id, text, normal, scenario, slots and difficulty.
+    """
+    frame = source.read(settings.data, "train")
     source.require(frame, ["id", "utt", "scenario", "annot_utt"], "MASSIVE train")
-    return _massive(_partition(frame, "train"), "MASSIVE train")
+    return _massive(_partition(frame, "train"), settings, "MASSIVE train")
 
 
-def testing(data: Data) -> pd.DataFrame:
+def testing(settings: Task) -> pd.DataFrame:
     """The same columns of the test: SLURP's file or the hub's MASSIVE, whichever is named."""
-    frame = source.read(data, "test")
+    frame = source.read(settings.data, "test")
     if "sentence" not in frame.columns:
         source.require(frame, ["id", "utt", "scenario", "annot_utt"], "MASSIVE test")
-        return _massive(_partition(frame, "test"), "MASSIVE test")
+        return _massive(_partition(frame, "test"), settings, "MASSIVE test")
     source.require(frame, ["slurp_id", "sentence", "scenario", "entities"], "SLURP test")
+    frame = with_difficulty(frame, "sentence", settings, "SLURP test")
     slots = [[(e["type"], e["filler"]) for e in entities] for entities in frame["entities"]]
     return _checked("SLURP test", frame, "slurp_id", "sentence", slots)
 
 
-def both(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training without the test's sentences and without repeats, and the test without repeats."""
-    test = testing(data).drop_duplicates("normal", ignore_index=True)
-    train = training(data).drop_duplicates("normal", ignore_index=True)
-    return without_texts(train, test), test
+def both(settings: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training without the test's sentences and without repeats, and the test without repeats.
+
+    With the column `part`.
+    """
+    test = testing(settings).drop_duplicates("normal", ignore_index=True)
+    train = training(settings).drop_duplicates("normal", ignore_index=True)
+    train, test = with_parts(settings, without_texts(train, test), test)
+    return train, test
 
 
 def splits(
     settings: Task, seed: int, row: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """A, B and validation drawn from the train partition, test from SLURP's; `row` renders."""
-    train, test = both(settings.data)
+    train, test = both(settings)
     sizes = {
         "weak": settings.weak_rows,
         "strong": settings.strong_rows,
@@ -77,7 +86,8 @@ def _partition(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return part.reset_index(drop=True)
 
 
-def _massive(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def _massive(frame: pd.DataFrame, settings: Task, where: str) -> pd.DataFrame:
+    frame = with_difficulty(frame, "utt", settings, where)
     slots = [slots_of(annotated) for annotated in frame["annot_utt"]]
     return _checked(where, frame, "id", "utt", slots)
 
@@ -95,5 +105,6 @@ def _checked(
             "normal": [normalised(text) for text in texts],
             "scenario": frame["scenario"].astype(str).tolist(),
             "slots": slots,
+            "difficulty": frame["difficulty"].tolist(),
         }
     )

@@ -59,7 +59,7 @@ def unlabelled(task: Task) -> list[str]:
     Validation is that of the task's own `split_seed`, so that one corpus serves every run.
     """
     s = task.settings
-    train, _ = massive.both(s.data)
+    train, _ = massive.both(s)
     sizes = {"weak": s.weak_rows, "strong": s.strong_rows, "validation": s.validation_rows}
     validation = draw_splits(train, sizes, s.split_seed)["validation"]
     return shuffled(without_texts(train, validation)["text"].tolist())

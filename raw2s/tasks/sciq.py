@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from raw2s.tasks.base import (
     text_id,
 )
 from raw2s.tasks.binary import one_candidate
+from raw2s.tasks.difficulty import with_difficulty, with_parts
 
 _CHOICES = ["question", "correct_answer", "distractor1", "distractor2", "distractor3"]
 
@@ -46,29 +48,22 @@ class SciQ(Task):
     def splits(self, seed: int) -> dict[str, pd.DataFrame]:
         """The rows; questions of validation and test are left out of training."""
         s = self.settings
-        held_out = {name: self._held_out(name) for name in ("validation", "test")}
-        sizes = {"validation": s.validation_rows, "test": s.test_rows}
-        drawn: dict[str, pd.DataFrame] = {}
-        for name, pool in held_out.items():
-            # A question in both is the test's.
-            rest = pool if name == "test" else _without(pool, held_out["test"])
-            drawn |= draw_splits(rest, {name: sizes[name]}, seed, group="question", balance="label")
-        pool = _without(source_rows(self), *held_out.values())
-        strong = pool
-        weak = one_each(pool)
+        validation, test = self._held_out("validation"), self._held_out("test")
+        pool = _without(source_rows(self), validation, test)
+        # A question in both is the test's.
+        validation = _without(validation, test)
+        weak, pool, validation, test = with_parts(s, one_each(pool), pool, validation, test)
+        draw = partial(draw_splits, seed=seed, group="question", balance="label")
+        drawn = draw(validation, {"validation": s.validation_rows})
+        drawn |= draw(test, {"test": s.test_rows})
         if labelled := self._labelled_file():
             strong = _matching(pool, labelled)
             weak = weak[~weak["question_key"].isin(set(strong["question_key"]))]
             weak = weak.reset_index(drop=True)
-            drawn |= draw_splits(
-                strong, {"strong": s.strong_rows}, seed, group="question", balance="label"
-            )
-            drawn |= draw_splits(
-                weak, {"weak": s.weak_rows}, seed, group="question", balance="label"
-            )
+            drawn |= draw(strong, {"strong": s.strong_rows})
+            drawn |= draw(weak, {"weak": s.weak_rows})
         else:
-            both = {"weak": s.weak_rows, "strong": s.strong_rows}
-            drawn |= draw_splits(weak, both, seed, group="question", balance="label")
+            drawn |= draw(weak, {"weak": s.weak_rows, "strong": s.strong_rows})
         return check_splits({name: rendered(rows, self._row) for name, rows in drawn.items()})
 
     def corpus(self) -> list[str]:
@@ -93,7 +88,7 @@ class SciQ(Task):
 
     def _held_out(self, split: str) -> pd.DataFrame:
         frame = source.read(self.settings.data, split)
-        return one_each(_candidates(frame, f"SciQ {split}"))
+        return one_each(_candidates(frame, self.settings, f"SciQ {split}"))
 
     def _text(self, row: dict[Any, Any]) -> str:
         text = f"Q: {row['question']} A: {row['candidate']}"
@@ -111,11 +106,11 @@ class SciQ(Task):
 
 
 def source_rows(task: Task) -> pd.DataFrame:
-    """All training rows: question, candidate, label, support, question_key."""
-    return _candidates(source.read(task.settings.data, "train"), "SciQ train")
+    """All training rows: question, candidate, label, support, difficulty, question_key."""
+    return _candidates(source.read(task.settings.data, "train"), task.settings, "SciQ train")
 
 
-def _candidates(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def _candidates(frame: pd.DataFrame, settings: config.Task, where: str) -> pd.DataFrame:
     """Binary rows from the binary or the four-option form.
 
     A (question, candidate) with both labels, which SciQ has where it repeats a question with other
@@ -123,10 +118,12 @@ def _candidates(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """
     if "candidate" in frame.columns:
         source.require(frame, ["question", "candidate", "label"], where)
-        rows = frame[["question", "candidate", "label"]].copy()
+        frame = with_difficulty(frame, "question", settings, where)
+        rows = frame[["question", "candidate", "label", "difficulty"]].copy()
         rows["support"] = ""
     else:
         source.require(frame, _CHOICES, where)
+        frame = with_difficulty(frame, "question", settings, where)
         support = frame["support"] if "support" in frame.columns else ""
         parts = [
             pd.DataFrame(
@@ -135,6 +132,7 @@ def _candidates(frame: pd.DataFrame, where: str) -> pd.DataFrame:
                     "candidate": frame[column],
                     "label": int(column == "correct_answer"),
                     "support": support,
+                    "difficulty": frame["difficulty"],
                 }
             )
             for column in _CHOICES[1:]

@@ -16,6 +16,7 @@ from raw2s.tasks.base import (
     one_of,
 )
 from raw2s.tasks.scenario import unlabelled
+from raw2s.tasks.spans import Spans, json_spans, plain_spans
 
 # In the order of the paper's prompt (App. I).
 SLOT_TYPES = (
@@ -83,6 +84,10 @@ class Slurp(Task):
     def parse(self, answer: str) -> tuple[Slots, bool]:
         """The pairs of an answer in the chosen shape; see `raw2s.tasks.answers`."""
         return from_json(answer) if self.chosen["answer"] == "json" else from_plain(answer)
+
+    def slot_spans(self, answer: str) -> Spans:
+        """Where each slot stands in an answer of the chosen shape; see `raw2s.tasks.spans`."""
+        return json_spans(answer) if self.chosen["answer"] == "json" else plain_spans(answer)
 
     def prompt(self, sentence: str) -> str:
         """What the models see of a sentence."""

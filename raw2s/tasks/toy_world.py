@@ -18,7 +18,7 @@ in so little text.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -137,15 +137,20 @@ class World:
             things.append((kind, thing, before))
         return Sentence(" ".join(parts), topic, things)
 
-    def topic_rows(self, count: int, seed: str) -> list[Sentence]:
-        """Distinct sentences about topics."""
+    def topic_rows(self, seed: str, draws: int) -> Iterator[Sentence]:
+        """The distinct sentences about topics of so many draws."""
         rng = random.Random(f"toy topics {self.options.world_seed} {seed}")
-        return _distinct(count, lambda: self.about(rng, self.options.content))
+        return _distinct(draws, lambda: self.about(rng, self.options.content))
 
-    def slot_rows(self, count: int, seed: str) -> list[Sentence]:
-        """Distinct sentences that mention things; no word beside a thing tells its type."""
+    def slot_rows(self, seed: str, draws: int) -> Iterator[Sentence]:
+        """The same of sentences that mention things; no word beside a thing tells its type."""
         rng = random.Random(f"toy slots {self.options.world_seed} {seed}")
-        return _distinct(count, lambda: self.mention(rng, cue=0.0))
+        return _distinct(draws, lambda: self.mention(rng, cue=0.0))
+
+    def off_topic(self, sentence: Sentence) -> int:
+        """How many words of a sentence about a topic are other topics' words."""
+        own = self.topic_words[sentence.topic]
+        return sum(word not in own for word in sentence.text.split())
 
     def documents(self) -> list[str]:
         """Unlabelled text of both kinds."""
@@ -172,19 +177,13 @@ class World:
         return words
 
 
-def _distinct(count: int, draw: Callable[[], Sentence]) -> list[Sentence]:
-    found: dict[str, Sentence] = {}
-    for _ in range(20 * count):
-        if len(found) == count:
-            break
+def _distinct(draws: int, draw: Callable[[], Sentence]) -> Iterator[Sentence]:
+    seen: set[str] = set()
+    for _ in range(draws):
         sentence = draw()
-        found.setdefault(sentence.text, sentence)
-    if len(found) < count:
-        raise ConfigError(
-            f"toy world: {count} distinct sentences asked for, {len(found)} found; "
-            "give it more words"
-        )
-    return list(found.values())
+        if sentence.text not in seen:
+            seen.add(sentence.text)
+            yield sentence
 
 
 def repeated(sentence: Sentence) -> str:

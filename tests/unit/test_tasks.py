@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -412,6 +413,47 @@ def test_cosmosqa_refuses_another_label(tmp_path: Path) -> None:
         cosmos_task(tmp_path, {"validation": "valid.csv"}).splits(0)
 
 
+def rows_digest(made: Task) -> str:
+    """Of every split's rows, in their order, without `part`."""
+    columns = ["id", "text", "label", "target", "gold", "key"]
+    splits = made.splits(0)
+    rows = [
+        [name, *row]
+        for name, frame in splits.items()
+        for row in frame.filter(columns).to_numpy().tolist()
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def test_rows_of_the_random_order_are_what_they_have_been(
+    slurp_folder: Path, sciq_folder: Path
+) -> None:
+    frame = cosmos_frame(range(40))
+    frame.to_csv(sciq_folder / "valid.csv", index=False)
+    labelled = {"strong_from": "labels.jsonl"}
+    sizes = {"weak_rows": 40, "strong_rows": 60, "validation_rows": 20, "test_rows": 50}
+    world = {"topic_words": 20, "slot_words": 8, "documents": 400}
+    found = {
+        name: make(config.Task.model_validate({"name": name, "options": world, **sizes}))
+        for name in ("toy_topics", "toy_slots")
+    } | {
+        "slurp": slurp_task(slurp_folder),
+        "scenario": slurp_task(slurp_folder, "scenario"),
+        "sciq": sciq_task(sciq_folder),
+        "sciq, labelled": sciq_task(sciq_folder, options=labelled),
+        "cosmosqa": cosmos_task(sciq_folder, {"validation": "valid.csv"}),
+    }
+    assert {name: rows_digest(made) for name, made in found.items()} == {
+        "toy_topics": "ed6c085d411cb495",
+        "toy_slots": "de2dceba85c05ebd",
+        "slurp": "10654b3ea3192d7f",
+        "scenario": "1549c5a3167de221",
+        "sciq": "607a5270087ea5e8",
+        "sciq, labelled": "d6f4767c4b1cbf3e",
+        "cosmosqa": "20f993f4f273166f",
+    }
+
+
 def test_every_configured_name_has_a_task_and_is_cheap() -> None:
     names = config.Task.model_fields["name"].annotation.__args__  # type: ignore[union-attr]
     assert set(TASKS) == set(names)
@@ -421,6 +463,8 @@ def test_every_configured_name_has_a_task_and_is_cheap() -> None:
         if made.kind == "classification":
             with pytest.raises(TypeError, match="classification task"):
                 made.completion([])
+            with pytest.raises(TypeError, match="classification task"):
+                made.slot_spans("")
 
 
 def test_import_is_light() -> None:

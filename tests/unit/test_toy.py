@@ -74,7 +74,7 @@ def test_targets_name_the_things_in_order() -> None:
 
 def test_rows_do_not_tell_types_but_unlabelled_text_does() -> None:
     world = World(Options(cue=1.0))
-    rows = world.slot_rows(300, "x")
+    rows = world.slot_rows("x", 300)
     neighbours = defaultdict(Counter)  # type: ignore[var-annotated]
     for sentence in rows:
         for kind, _, before in sentence.things:
