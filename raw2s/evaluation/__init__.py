@@ -6,6 +6,7 @@ from raw2s.evaluation.metrics import accuracy
 from raw2s.evaluation.pgr import Pgr, pgr
 from raw2s.evaluation.slu_f1 import SluCounts, SluF1, from_counts, item_counts, slu_f1
 from raw2s.evaluation.statistics import Interval, ScoreInterval, bootstrap, paired_bootstrap
+from raw2s.evaluation.uncertainty import Uncertainty, dirichlet, ensemble, entropy
 
 __all__ = [
     "Calibration",
@@ -14,10 +15,14 @@ __all__ = [
     "ScoreInterval",
     "SluCounts",
     "SluF1",
+    "Uncertainty",
     "accuracy",
     "agreement",
     "bootstrap",
     "calibration",
+    "dirichlet",
+    "ensemble",
+    "entropy",
     "from_counts",
     "item_counts",
     "paired_bootstrap",

@@ -42,13 +42,17 @@ def encode_completion(
     `text` is stripped first. There is one (start, end) span for each token except the
     end-of-sequence token, half open, over the UTF-8 of the stripped text. Tokens that share a
     character (bytes of one emoji) all carry that character's span; white space that the tokenizer
-    drops is in no span. Raises ValueError for a tokenizer without offsets or end token.
+    drops is in no span. A slow tokenizer tells no offsets: its tokens have the spans of what they
+    decode to, zero-wide ones where that is not the text. Raises ValueError for a tokenizer without
+    an end token.
     """
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"tokenizer must be a fast one, {type(tokenizer).__name__} tells no character offsets"
-        )
     stripped = text.strip()
+    if not tokenizer.is_fast:
+        ids = tokenizer(stripped, add_special_tokens=False)["input_ids"]
+        spelled, spans = decoded_spans(tokenizer, ids)
+        if spelled != stripped:
+            spans = [(0, 0)] * len(ids)
+        return [*ids, end_id(tokenizer)], spans
     encoded = tokenizer(stripped, add_special_tokens=False, return_offsets_mapping=True)
     byte_at = _byte_positions(stripped)
     spans = [(byte_at[start], byte_at[end]) for start, end in encoded["offset_mapping"]]

@@ -1,4 +1,4 @@
-"""Batched questions to a model: class probabilities, generated sequences, teacher-forced scores.
+"""Batched questions to a model: class logits, generated sequences, teacher-forced scores.
 
 Rows are batched by length and come back in their order. Padding is told by attention masks. The
 log-probabilities are always the model's own (no temperature, no beam penalty), in float32.
@@ -61,7 +61,7 @@ def classify(
     *,
     batch_size: int,
 ) -> np.ndarray:
-    """Class probabilities (n, K), float32, of a sequence classifier.
+    """Class logits (n, K), float32, of a sequence classifier.
 
     Raises ValueError where model and tokenizer disagree about padding (the model pools the last
     token that is not padding), or for a text longer than the model's context.
@@ -79,7 +79,7 @@ def classify(
         ids, mask = padded([rows[i] for i in batch], pad_id(tokenizer), model.device)
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=mask).logits
-        out[batch] = logits.float().softmax(-1).cpu().numpy()
+        out[batch] = logits.float().cpu().numpy()
     return out
 
 
@@ -189,13 +189,32 @@ def token_logprobs(
     pad_token_id: int,
     batch_size: int,
 ) -> list[list[float]]:
-    """log P(token | everything before it) of every completion token, for rows of token ids.
+    """log P(token | everything before it) of every completion token, for rows of token ids."""
+    out: list[list[float]] = [[] for _ in prompts]
+    for i, logits in completion_logits(
+        model, prompts, completions, pad_token_id=pad_token_id, batch_size=batch_size
+    ):
+        target = torch.tensor(completions[i], device=logits.device)[:, None]
+        part = logits.float()
+        chosen = part.gather(-1, target)[:, 0] - part.logsumexp(-1)
+        out[i] = chosen.tolist()
+    return out
+
+
+def completion_logits(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    completions: Sequence[list[int]],
+    *,
+    pad_token_id: int,
+    batch_size: int,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each row's number and the logits (T, V) that predict its completion's T tokens.
 
     Prompts need at least one token. The output layer runs on the completions' positions only.
     """
     rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
     check_context(model, [len(row) for row in rows], "completions", " (prompt and completion)")
-    out: list[list[float]] = [[] for _ in rows]
     for batch in batches([len(row) for row in rows], batch_size):
         ids, mask = padded([rows[i] for i in batch], pad_token_id, model.device)
         wanted = torch.zeros(ids.shape, dtype=torch.bool, device=model.device)
@@ -206,13 +225,7 @@ def token_logprobs(
             logits = model(
                 input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=wanted
             ).logits
-        parts = logits.split([len(completions[i]) for i in batch])
-        for i, part in zip(batch, parts, strict=True):
-            target = torch.tensor(completions[i], device=model.device)[:, None]
-            part = part.float()
-            chosen = part.gather(-1, target)[:, 0] - part.logsumexp(-1)
-            out[i] = chosen.tolist()
-    return out
+        yield from zip(batch, logits.split([len(completions[i]) for i in batch]), strict=True)
 
 
 def _finish(

@@ -1,7 +1,7 @@
 """What a hosted model is asked for: one operation over a table of rows.
 
     operation   rows in                        rows out, for each row in
-    classify    id, text                       probabilities (K,)
+    classify    id, text                       logits (K,), and probabilities, their softmax
     generate    id, text                       `sequences` answers, the best first
     score       id, text, candidate, completion  the completion's token log-probabilities
 
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raw2s.models import inference
@@ -37,8 +38,14 @@ def run(
     options of `generate`: beams, sequences, max_new_tokens, sample, temperature, top_p, seed.
     """
     if operation == "classify":
-        found = inference.classify(model, tokenizer, list(rows["text"]), batch_size=batch_size)
-        return pd.DataFrame({"id": rows["id"].to_list(), "probabilities": found.tolist()})
+        logits = inference.classify(model, tokenizer, list(rows["text"]), batch_size=batch_size)
+        return pd.DataFrame(
+            {
+                "id": rows["id"].to_list(),
+                "logits": logits.tolist(),
+                "probabilities": torch.from_numpy(logits).softmax(-1).tolist(),
+            }
+        )
     if operation == "generate":
         return _generate(model, tokenizer, rows, options, batch_size)
     if operation == "score":

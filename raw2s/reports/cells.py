@@ -9,6 +9,7 @@ import pandas as pd
 UNDEFINED = "undefined"
 NONE = "–"
 MINUS = "−"
+INFINITE = "∞"
 HEADERS = (
     "System",
     "Role",
@@ -55,7 +56,9 @@ def sort_values(row: pd.Series) -> list[str | float]:
 
 
 def number(value: float) -> str:
-    """Three decimals with a true minus sign; a dash for NaN."""
+    """Three decimals with a true minus sign; a dash for NaN, ∞ for infinity."""
+    if value == math.inf:
+        return INFINITE
     return NONE if math.isnan(value) else f"{value:.3f}".replace("-", MINUS)
 
 

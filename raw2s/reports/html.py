@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,8 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from raw2s.reports import cells
-from raw2s.reports.plots import agreement_heatmap, labelling_timeline, score_bars
+from raw2s.reports import cells, uncertainty_cells
+from raw2s.reports import parts as in_parts
+from raw2s.reports.elements import Row, escape, figure, pairs, sortable_table
+from raw2s.reports.plots import (
+    agreement_heatmap,
+    labelling_timeline,
+    reliability_panels,
+    score_bars,
+)
 
 
 def write_html(
@@ -21,13 +26,23 @@ def write_html(
     *,
     title: str,
     summary: pd.DataFrame,
+    uncertainty: pd.DataFrame,
+    parts: pd.DataFrame,
+    reliability: pd.DataFrame,
     agreement: Mapping[str, pd.DataFrame],
     spans: Sequence[Mapping[str, Any]],
     details: Mapping[str, Any],
 ) -> None:
     """Write the page of `render_html` to a local file, making its folder."""
     page = render_html(
-        title=title, summary=summary, agreement=agreement, spans=spans, details=details
+        title=title,
+        summary=summary,
+        uncertainty=uncertainty,
+        parts=parts,
+        reliability=reliability,
+        agreement=agreement,
+        spans=spans,
+        details=details,
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(page, encoding="utf-8")
@@ -37,6 +52,9 @@ def render_html(
     *,
     title: str,
     summary: pd.DataFrame,
+    uncertainty: pd.DataFrame,
+    parts: pd.DataFrame,
+    reliability: pd.DataFrame,
     agreement: Mapping[str, pd.DataFrame],
     spans: Sequence[Mapping[str, Any]],
     details: Mapping[str, Any],
@@ -46,6 +64,9 @@ def render_html(
     Args:
         title: heading of the page.
         summary: as `raw2s.reports.table.summarise` gives it; one section for each experiment.
+        uncertainty: as `raw2s.reports.uncertainty.summarise_uncertainty` gives it.
+        parts: as `raw2s.reports.parts.summarise_parts` gives it.
+        reliability: as `raw2s.reports.reliability.reliability` gives it.
         agreement: for an experiment, its weak models' agreement matrix; may lack experiments.
         spans: {experiment, model, actor, start, end} of the labelling actors, in seconds.
         details: "counts" ({heading: {what: number}}) fills "What was counted". Everything else
@@ -53,12 +74,15 @@ def render_html(
             durations), a text of several lines a block ("config"), any other value a line.
 
     Raises:
-        ValueError: no rows in summary, or agreement or spans of an experiment that it lacks.
+        ValueError: no rows in summary, or another part is of an experiment that it lacks.
     """
     experiments = [str(name) for name in summary["experiment"].unique()]
     if not experiments:
         raise ValueError("summary has 0 rows")
     for name, keys in (
+        ("uncertainty", uncertainty["experiment"].to_list()),
+        ("parts", parts["experiment"].to_list()),
+        ("reliability", reliability["experiment"].to_list()),
         ("agreement", list(agreement)),
         ("spans", [str(span["experiment"]) for span in spans]),
     ):
@@ -70,52 +94,65 @@ def render_html(
     anchors = {name: f"experiment-{position + 1}" for position, name in enumerate(experiments)}
     links = [(anchor, name) for name, anchor in anchors.items()]
     links += [("counted", "What was counted"), ("run", "How it was run")]
-    parts = [f"<header><h1>{_escape(title)}</h1>", "<nav>"]
-    parts += [f'<a href="#{anchor}">{_escape(name)}</a>' for anchor, name in links]
-    parts += ["</nav></header>", "<main>"]
+    page = [f"<header><h1>{escape(title)}</h1>", "<nav>"]
+    page += [f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links]
+    page += ["</nav></header>", "<main>"]
     for name, anchor in anchors.items():
         of_experiment = [span for span in spans if str(span["experiment"]) == name]
-        rows = summary[summary["experiment"] == name]
-        parts.append(_experiment(name, anchor, rows, agreement.get(name), of_experiment))
-    parts += [_counted(details.get("counts", {})), _run(details), "</main>"]
+        page.append(
+            _experiment(
+                name,
+                anchor,
+                summary[summary["experiment"] == name],
+                uncertainty[uncertainty["experiment"] == name],
+                parts[parts["experiment"] == name],
+                reliability[reliability["experiment"] == name],
+                agreement.get(name),
+                of_experiment,
+            )
+        )
+    page += [_counted(details.get("counts", {})), _run(details), "</main>"]
     template = resources.files("raw2s.reports").joinpath("page.html").read_text(encoding="utf-8")
-    return Template(template).substitute(title=_escape(title), body="\n".join(parts))
-
-
-def _escape(value: object) -> str:
-    return html.escape(str(value))
+    return Template(template).substitute(title=escape(title), body="\n".join(page))
 
 
 def _experiment(
     name: str,
     anchor: str,
     summary: pd.DataFrame,
+    uncertainty: pd.DataFrame,
+    parts: pd.DataFrame,
+    reliability: pd.DataFrame,
     agreement: pd.DataFrame | None,
     spans: Sequence[Mapping[str, Any]],
 ) -> str:
-    parts = [f'<section id="{anchor}"><h2>{_escape(name)}</h2>', _facts(summary)]
-    parts.append(_results_table(summary))
-    parts += [f"<p>{_escape(note)}</p>" for note in cells.pgr_notes(summary)]
-    parts.append(f'<p class="soft">{_escape(_legend(summary))}</p>')
-    parts.append("<h3>Scores</h3>")
-    parts.append(_figure("bars", score_bars(summary), _error_bar_caption(summary)))
+    section = [f'<section id="{anchor}"><h2>{escape(name)}</h2>', _facts(summary)]
+    section.append(_results_table(summary))
+    section += [f"<p>{escape(note)}</p>" for note in cells.pgr_notes(summary)]
+    section.append(f'<p class="soft">{escape(_legend(summary))}</p>')
+    section.append("<h3>Scores</h3>")
+    section.append(figure("bars", score_bars(summary), _error_bar_caption(summary)))
+    if len(parts):
+        section += ["<h3>In and out of distribution</h3>", _parts(parts)]
+    if len(uncertainty):
+        section.append(_uncertainty(uncertainty, reliability))
     if agreement is not None:
         caption = (
             "Share of items on which two weak models give the same answer."
             if summary["kind"].iloc[0] == "classification"
             else "Mean over items of 1 − edit distance / longer length of two models' answers."
         )
-        parts.append("<h3>Agreement of the weak models</h3>")
-        parts.append(_figure("heat", agreement_heatmap(agreement), caption))
+        section.append("<h3>Agreement of the weak models</h3>")
+        section.append(figure("heat", agreement_heatmap(agreement), caption))
     if spans:
         caption = (
             "One line for each actor, one colour for each weak model: from when it is ready with "
             "its model to its last label. Where lines overlap in time, the models are up at once."
         )
-        parts.append("<h3>Labelling timeline</h3>")
-        parts.append(_figure("timeline", labelling_timeline(spans), caption))
-    parts.append("</section>")
-    return "\n".join(parts)
+        section.append("<h3>Labelling timeline</h3>")
+        section.append(figure("timeline", labelling_timeline(spans), caption))
+    section.append("</section>")
+    return "\n".join(section)
 
 
 def _facts(summary: pd.DataFrame) -> str:
@@ -133,36 +170,54 @@ def _facts(summary: pd.DataFrame) -> str:
         best = students.iloc[int(students["score_mean"].to_numpy().argmax())]
         facts.append((f"Best student: {best['system']}", cells.number(best["score_mean"])))
         facts.append(("Its PGR", cells.pgr_text(best)))
-    items = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(v)}</dd></div>" for k, v in facts)
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
     return f'<dl class="facts">{items}</dl>'
 
 
 def _results_table(summary: pd.DataFrame) -> str:
-    heads = "".join(
-        f"<th{_number_class(position)}><button>{_escape(header)}</button></th>"
-        for position, header in enumerate(cells.HEADERS)
-    )
-    rows: list[str] = []
-    for _, row in summary.iterrows():
-        filled = zip(cells.row_texts(row), cells.sort_values(row), strict=True)
-        texts = "".join(
-            f'<td{_number_class(position)} data-value="{_escape(_sort_key(value))}">'
-            f"{_escape(text)}</td>"
-            for position, (text, value) in enumerate(filled)
+    rows = [
+        Row(row["role"], cells.row_texts(row), cells.sort_values(row))
+        for _, row in summary.iterrows()
+    ]
+    columns = [("", header) for header in cells.HEADERS]
+    return sortable_table(columns, rows, text_columns=cells.TEXT_COLUMNS)
+
+
+def _parts(parts: pd.DataFrame) -> str:
+    rows = [
+        Row(
+            next(iter(system.values()))["role"],
+            in_parts.row_texts(system),
+            in_parts.sort_values(system),
         )
-        rows.append(f'<tr class="{_escape(row["role"])}">{texts}</tr>')
-    return (
-        '<div class="scroll"><table class="results wide">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        for system in in_parts.systems(parts)
+    ]
+    table = sortable_table(in_parts.COLUMNS, rows, text_columns=in_parts.TEXT_COLUMNS)
+    return f'{table}<p class="soft">{escape(in_parts.LEGEND)}</p>'
+
+
+def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:
+    rows = []
+    for _, row in uncertainty.iterrows():
+        # In narrow columns a line may end before a ±, not after it.
+        texts = [text.replace("± ", "±\u00a0") for text in uncertainty_cells.row_texts(row)]
+        rows.append(Row(row["role"], texts, uncertainty_cells.sort_values(row)))
+    table = sortable_table(
+        uncertainty_cells.COLUMNS, rows, text_columns=uncertainty_cells.TEXT_COLUMNS
     )
-
-
-def _number_class(position: int) -> str:
-    return "" if position < cells.TEXT_COLUMNS else ' class="number"'
-
-
-def _sort_key(value: str | float) -> str:
-    return "" if isinstance(value, float) and math.isnan(value) else str(value)
+    caption = (
+        "Reliability. A dot is a bin of the top probability, its area the share of the answers; "
+        "its line to the diagonal is the gap between accuracy and confidence. Seeds pooled."
+    )
+    return "\n".join(
+        [
+            "<h3>Uncertainty and calibration</h3>",
+            f'<div class="narrow">{table}</div>',
+            *(f"<p>{escape(note)}</p>" for note in uncertainty_cells.notes(uncertainty)),
+            f'<p class="soft">{escape(uncertainty_cells.LEGEND)}</p>',
+            figure("panels", reliability_panels(reliability), caption),
+        ]
+    )
 
 
 def _legend(summary: pd.DataFrame) -> str:
@@ -186,19 +241,12 @@ def _error_bar_caption(summary: pd.DataFrame) -> str:
     return text + ("; 95 % bootstrap interval for systems with one seed." if alone.any() else ".")
 
 
-def _figure(kind: str, svg: str, caption: str) -> str:
-    return (
-        f'<figure class="{kind}"><div class="scroll">{svg}</div>'
-        f"<figcaption>{_escape(caption)}</figcaption></figure>"
-    )
-
-
 def _counted(counts: Mapping[str, Mapping[str, Any]]) -> str:
     parts = ['<section id="counted"><h2>What was counted</h2>']
     if not counts:
         parts.append('<p class="soft">No counts were recorded.</p>')
     parts.append('<div class="columns">')
-    parts += [_pairs(heading, values) for heading, values in counts.items()]
+    parts += [pairs(heading, values) for heading, values in counts.items()]
     parts.append("</div></section>")
     return "\n".join(parts)
 
@@ -213,15 +261,15 @@ def _run(details: Mapping[str, Any]) -> str:
             continue
         if key == "stages":
             durations = {stage: _duration(float(seconds)) for stage, seconds in value.items()}
-            tables.append(_pairs("Time of each stage", durations))
+            tables.append(pairs("Time of each stage", durations))
         elif isinstance(value, Mapping):
-            tables.append(_pairs(heading, value))
+            tables.append(pairs(heading, value))
         elif "\n" in str(value):
-            blocks.append(f"<h3>{_escape(heading)}</h3><pre>{_escape(value)}</pre>")
+            blocks.append(f"<h3>{escape(heading)}</h3><pre>{escape(value)}</pre>")
         else:
             lines[heading] = value
     if lines:
-        tables.insert(0, _pairs("Run", lines))
+        tables.insert(0, pairs("Run", lines))
     return "\n".join(
         [
             '<section id="run"><h2>How it was run</h2><div class="columns">',
@@ -231,18 +279,6 @@ def _run(details: Mapping[str, Any]) -> str:
             "</section>",
         ]
     )
-
-
-def _pairs(heading: str, values: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><td>{_escape(key)}</td><td class="number">{_escape(_count(value))}</td></tr>'
-        for key, value in values.items()
-    )
-    return f'<div><h3>{_escape(heading)}</h3><div class="scroll"><table>{rows}</table></div></div>'
-
-
-def _count(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _duration(seconds: float) -> str:

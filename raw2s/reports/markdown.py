@@ -7,24 +7,48 @@ from pathlib import Path
 
 import pandas as pd
 
-from raw2s.reports import cells
+from raw2s.reports import cells, uncertainty_cells
+from raw2s.reports import parts as in_parts
 
 _SHOWN = ("System", "Score", "95 % interval", "PGR", "Gap", "vs best weak")
 _METRICS = {"classification": "Accuracy", "generation": "SLU-F1"}
 
 
-def write_markdown(summary: pd.DataFrame, path: Path) -> None:
-    """Write one table for each experiment, and why a PGR is undefined where it is."""
+def write_markdown(
+    summary: pd.DataFrame, uncertainty: pd.DataFrame, by_part: pd.DataFrame, path: Path
+) -> None:
+    """Write for each experiment its scores, those of the test's parts if it has any and, in
+    classification, its uncertainty and calibration; and why a value is undefined where one is."""
     parts = []
     for experiment, rows in summary.groupby("experiment", sort=False):
         score = _METRICS[rows["kind"].iloc[0]]
-        lines = [f"**{experiment}**", "", _line(score if h == "Score" else h for h in _SHOWN)]
-        lines.append(_line("---" if h == "System" else "---:" for h in _SHOWN))
-        for _, row in rows.iterrows():
-            texts = dict(zip(cells.HEADERS, cells.row_texts(row), strict=True))
-            lines.append(_line(texts[header] for header in _SHOWN))
-        parts += ["\n".join(lines), *cells.pgr_notes(rows)]
+        texts = [
+            [dict(zip(cells.HEADERS, cells.row_texts(row), strict=True))[h] for h in _SHOWN]
+            for _, row in rows.iterrows()
+        ]
+        heads = [score if header == "Score" else header for header in _SHOWN]
+        parts += [f"**{experiment}**", _table(heads, texts), *cells.pgr_notes(rows)]
+        of_parts = by_part[by_part["experiment"] == experiment]
+        if len(of_parts):
+            texts = [in_parts.row_texts(system) for system in in_parts.systems(of_parts)]
+            heads = [f"{group} {header}".strip() for group, header in in_parts.COLUMNS]
+            parts += [f"**{experiment}**: in and out of distribution", _table(heads, texts)]
+        calibrated = uncertainty[uncertainty["experiment"] == experiment]
+        if len(calibrated):
+            texts = [uncertainty_cells.row_texts(row) for _, row in calibrated.iterrows()]
+            heads = [f"{group} {header}".strip() for group, header in uncertainty_cells.COLUMNS]
+            parts += [
+                f"**{experiment}**: uncertainty and calibration",
+                _table(heads, texts),
+                *uncertainty_cells.notes(calibrated),
+            ]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(_line(texts) for texts in [heads, rule, *rows])
 
 
 def _line(texts: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,15 @@ import pandas as pd
 from raw2s.reports import cells
 from raw2s.reports.svg import INK, figure_style, inline_svg
 
-ROLE_COLOURS = {"weak": "#8b93a1", "student": "#4c86d9", "ceiling": "#2f9e77"}
+ROLE_COLOURS = {
+    "weak": "#8b93a1",
+    "ensemble": "#b565c9",
+    "student": "#4c86d9",
+    "ceiling": "#2f9e77",
+}
 MODEL_COLOURS = ("#4c86d9", "#d9822b", "#2f9e77", "#b565c9", "#d05a5a", "#8b93a1")
 _BAR_INCHES = 0.34
+_PANELS_A_ROW = 4
 
 
 def score_bars(summary: pd.DataFrame) -> str:
@@ -66,6 +73,46 @@ def score_bars(summary: pd.DataFrame) -> str:
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside upper center", ncols=2)
         return inline_svg(figure, f"Score of each system in {summary['experiment'].iloc[0]}")
+
+
+def reliability_panels(curves: pd.DataFrame) -> str:
+    """Accuracy against confidence, one panel for each system of one experiment.
+
+    Args:
+        curves: the rows of `raw2s.reports.reliability.reliability` of one experiment.
+
+    Raises:
+        ValueError: no rows, or rows of several experiments.
+    """
+    if curves["experiment"].nunique() != 1:
+        raise ValueError(f"curves have {curves['experiment'].nunique()} experiments, expected 1")
+    from matplotlib.figure import Figure
+
+    systems = list(curves["system"].unique())
+    columns = min(_PANELS_A_ROW, len(systems))
+    rows = -(-len(systems) // columns)
+    # The top probability of K classes is never below 1 / K.
+    low = 1 / curves["classes"].iloc[0]
+    with figure_style():
+        drawing = Figure(figsize=(0.6 + 1.7 * columns, 0.3 + 1.9 * rows), layout="constrained")
+        panels = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for panel, system in zip(panels, systems, strict=False):
+            bins = curves[curves["system"] == system]
+            colour = ROLE_COLOURS[bins["role"].iloc[0]]
+            panel.plot([low, 1], [low, 1], color=INK, linestyle=":", linewidth=0.9)
+            panel.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color=colour)
+            areas = 6 + 160 * bins["share"]
+            panel.scatter(bins["confidence"], bins["accuracy"], areas, colour, clip_on=False)
+            panel.set_title(textwrap.fill(system, 24), fontsize=9, parse_math=False)
+        # The lowest of each column has the numbers.
+        for panel in panels[len(systems) - columns : len(systems)]:
+            panel.tick_params(labelbottom=True)
+        for panel in panels[len(systems) :]:
+            panel.set_visible(False)
+        panels[0].set(xlim=(low - 0.03, 1.03), ylim=(-0.03, 1.03))
+        drawing.supxlabel("confidence", fontsize=10)
+        drawing.supylabel("accuracy", fontsize=10)
+        return inline_svg(drawing, f"Reliability of each system in {curves['experiment'].iloc[0]}")
 
 
 def agreement_heatmap(matrix: pd.DataFrame) -> str:

@@ -1,9 +1,10 @@
-"""A run's results in its folder: results.parquet, .csv and .md, report.html, and the terminal's
-table."""
+"""A run's results in its folder: results.parquet, .csv and .md, calibration.csv, report.html, and
+the terminal's table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from raw2s.evaluation import agreement
 from raw2s.pipeline import STAGES, Plan, recipe
 from raw2s.reports.html import write_html
 from raw2s.reports.markdown import write_markdown
+from raw2s.reports.parts import parts_table, summarise_parts
+from raw2s.reports.reliability import reliability
 from raw2s.reports.table import summarise, terminal_table, write_csv
+from raw2s.reports.uncertainty import summarise_uncertainty
 from raw2s.store import Store, write_text
 
 
@@ -30,7 +34,12 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
     results.to_parquet(folder / "results.parquet", index=False)
     summary = summarise(results)
     write_csv(summary, folder / "results.csv")
-    write_markdown(summary, folder / "results.md")
+    uncertainty = summarise_uncertainty(results)
+    uncertainty.to_csv(folder / "calibration.csv", index=False)
+    parts = summarise_parts(results)
+    if len(parts):
+        write_csv(parts, folder / "parts.csv")
+    write_markdown(summary, uncertainty, parts, folder / "results.md")
     details = _details(plan, store, folder)
     write_text(folder / "details.json", json.dumps(details, indent=1))
     agreements = _agreements(results)
@@ -38,12 +47,17 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
         folder / "report.html",
         title=run.name,
         summary=summary,
+        uncertainty=uncertainty,
+        parts=parts,
+        reliability=reliability(results),
         agreement=agreements,
         spans=details["actors"],
         details={key: value for key, value in details.items() if key != "actors"},
     )
     for experiment in dict.fromkeys(summary["experiment"]):
         console.print(terminal_table(summary[summary["experiment"] == experiment]))
+        if (parts["experiment"] == experiment).any():
+            console.print(parts_table(str(experiment), parts[parts["experiment"] == experiment]))
 
 
 def show(folder: str | Path) -> None:
@@ -82,6 +96,18 @@ def _agreements(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def _rounds(rounds: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of an ensemble: each expert's error and vote, and why the rounds ended."""
+    votes = dict(zip(rounds["experts"], rounds["votes"], strict=True))
+    told = {
+        f"expert {number + 1}: error, vote": f"{error:.4f}, {votes.get(number, 0):.3f}"
+        for number, error in enumerate(rounds["errors"])
+    }
+    if rounds["epsilon"] is not None:
+        told["error to beat"] = f"{rounds['epsilon']:.4f}"
+    return told | {"ended": rounds["ended"]}
+
+
 def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
     """Counts, actors' time spans and seconds from the artefacts' manifests."""
     counts: dict[str, dict[str, Any]] = {}
@@ -102,6 +128,8 @@ def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
                 kept = {what: count for what, count in found.items() if count}
                 if kept:
                     counts.setdefault(f"{job.title}: labels of {name}", {}).update(kept)
+            if job.stage == "experts":
+                counts[f"{job.title}: rounds"] = _rounds(notes["rounds"])
             if stage == "pairs":
                 counts[f"{job.title}: preference pairs"] = notes
     environment = json.loads((folder / "environment.json").read_text())

@@ -42,7 +42,7 @@ SUMMARY_COLUMNS = (
     "answers",
 )
 
-_ROLE_STYLES = {"weak": "dim", "ceiling": "bold", "student": ""}
+_ROLE_STYLES = {"weak": "dim", "ensemble": "", "ceiling": "bold", "student": ""}
 
 
 @dataclass(frozen=True)

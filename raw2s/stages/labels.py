@@ -40,8 +40,9 @@ def _ask_job(
     inputs: dict[str, Job],
     labelling: Labelling,
     spec: dict[str, Any],
+    version: int = 1,
 ) -> Job:
-    return Job(stage, title, spec, {"model": model_of} | inputs, _runtime(labelling))
+    return Job(stage, title, spec, {"model": model_of} | inputs, _runtime(labelling), version)
 
 
 def label_job(
@@ -62,11 +63,11 @@ def label_job(
 def answer_job(
     title: str, model_of: Job, splits_of: Job, labelling: Labelling, labels: int | None
 ) -> Job:
-    """Declare a model's answers to the test: class probabilities, or greedy text."""
+    """Declare a model's answers to the test: class logits, or greedy text."""
     options = {"beams": 1, "sequences": 1, "max_new_tokens": labelling.max_new_tokens}
     return _ask_job(
         "answer", title, model_of, {"splits": splits_of}, labelling,
-        _question(labels, options) | {"split": "test"},
+        _question(labels, options) | {"split": "test"}, version=2,
     )  # fmt: skip
 
 

@@ -112,3 +112,39 @@ def test_tokenizer_without_an_end_is_refused() -> None:
         encode_completion(tokenizer, "jazz")
     with pytest.raises(ValueError, match="end-of-sequence"):
         encode_prompt(tokenizer, "")
+
+
+def test_a_slow_tokenizer_has_the_spans_of_what_its_tokens_spell() -> None:
+    from transformers import ByT5Tokenizer, CanineTokenizer
+
+    text = "café 😀 now"
+    for tokenizer in (ByT5Tokenizer(), CanineTokenizer(eos_token="\ue000")):
+        assert not tokenizer.is_fast
+        ids, spans = encode_completion(tokenizer, f" {text} ")
+        assert len(spans) == len(ids) - 1
+        pieces = [text.encode()[start:end].decode() for start, end in spans]
+        assert [piece for piece in pieces if piece] == list(text)
+    # Ten characters in fourteen bytes: the last byte of each carries its span.
+    assert [len(piece) for piece in _byt5_pieces(text)] == [
+        1,
+        1,
+        1,
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]
+
+
+def _byt5_pieces(text: str) -> list[str]:
+    from transformers import ByT5Tokenizer
+
+    _, spans = encode_completion(ByT5Tokenizer(), text)
+    return [text.encode()[start:end].decode() for start, end in spans]

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -15,6 +16,7 @@ from raw2s.models.batching import context_length
 from raw2s.models.encoding import encode_completion, encode_prompt
 from raw2s.models.inference import classify, generate, score
 from raw2s.models.loading import load_classifier
+from raw2s.models.operations import run
 from raw2s.models.sampling import row_seed, sampling_processors
 from raw2s.models.scratch import new_model, train_tokenizer
 
@@ -253,13 +255,19 @@ def test_classify_pools_the_last_token(architecture: str, pad: str, tmp_path: Pa
         ids = torch.tensor([encode_prompt(tokenizer, text)])
         with torch.no_grad():
             hidden = classifier.base_model(ids).last_hidden_state[0, -1]
-            expected = classifier.score(hidden).softmax(-1)
+            expected = classifier.score(hidden)
         np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(
         classify(classifier, tokenizer, texts, batch_size=1), found, atol=1e-5
     )
     assert np.ptp(found, axis=0).max() > 1e-3
     assert classify(classifier, tokenizer, [], batch_size=4).shape == (0, 3)
+    rows = pd.DataFrame({"id": list("abcdef"), "text": texts})
+    table = run(classifier, tokenizer, rows, operation="classify", options={}, batch_size=4)
+    np.testing.assert_array_equal(np.stack(table["logits"]), found)
+    odds = np.exp(found.astype(np.float64))
+    shares = odds / odds.sum(-1, keepdims=True)
+    np.testing.assert_allclose(np.stack(table["probabilities"]), shares, rtol=1e-5)
     classifier.config.pad_token_id = tokenizer.bos_token_id
     with pytest.raises(ValueError, match="model pads with id"):
         classify(classifier, tokenizer, texts, batch_size=4)

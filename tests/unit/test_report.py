@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -15,12 +16,24 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from raw2s import config
 from raw2s.evaluation.slu_f1 import from_counts
+from raw2s.pipeline import Plan
 from raw2s.reports import cells
 from raw2s.reports.html import render_html, write_html
 from raw2s.reports.markdown import write_markdown
-from raw2s.reports.plots import agreement_heatmap, labelling_timeline, score_bars
+from raw2s.reports.parts import parts_table, summarise_parts
+from raw2s.reports.plots import (
+    agreement_heatmap,
+    labelling_timeline,
+    reliability_panels,
+    score_bars,
+)
+from raw2s.reports.reliability import reliability
+from raw2s.reports.report import write_report
 from raw2s.reports.table import summarise, terminal_table, write_csv
+from raw2s.reports.uncertainty import summarise_uncertainty
+from raw2s.store import Job, Store
 
 
 def classified(
@@ -35,9 +48,12 @@ def classified(
             "role": role,
             "strategy": system.lower(),
             "item": f"i{index}",
-            "prediction": "1",
+            "part": "",
+            "prediction": str(value),
             "gold": "1",
             "malformed": index == 0,
+            "probabilities": [0.25, 0.75] if value else [0.5, 0.5],
+            "concentration": np.nan,
             **dict.fromkeys(["c1", "c2", "c3", "c4", "c5"], np.nan),
             "c0": float(value),
         }
@@ -111,8 +127,9 @@ def test_repeated_seeds_add_no_certainty_about_items() -> None:
 
 
 def test_an_undefined_pgr_is_never_a_number(results: pd.DataFrame, tmp_path: Path) -> None:
-    weak_ceiling = (results["system"] == "Top") & (results["seed"] == 1)
-    results.loc[weak_ceiling, "c0"] = right(5)
+    ceiling = (results["system"] == "Top") & (results["seed"] == 1)
+    weak_ceiling = pd.DataFrame(classified("Top", "ceiling", right(5), 1))
+    results = pd.concat([results[~ceiling], weak_ceiling], ignore_index=True)
     summary = summarise(results)
     student = row_of(summary, "S")
     assert np.isnan(student["pgr_mean"])
@@ -121,7 +138,7 @@ def test_an_undefined_pgr_is_never_a_number(results: pd.DataFrame, tmp_path: Pat
     written = pd.read_csv(tmp_path / "new" / "summary.csv")
     assert list(written["pgr_mean"].fillna("")) == ["", "", "", "undefined"]
     assert np.isnan(summary["pgr_mean"]).all()
-    assert ">undefined<" in page(summary)
+    assert ">undefined<" in page(results)
     assert "undefined" in printed(summary)
 
 
@@ -134,6 +151,30 @@ def test_csv_keeps_the_numbers(results: pd.DataFrame, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(written[numbers], summary[numbers])
 
 
+def test_a_runs_folder_holds_the_tables_and_the_page(results: pd.DataFrame, tmp_path: Path) -> None:
+    run = config.load(Path(__file__).parents[2] / "configs" / "tiny.yaml")
+    store, plan, folder = Store(tmp_path / "store"), Plan(), tmp_path / "run"
+    job = plan.add(Job("results", "sciq", {}))
+    with store.write(job) as (artefact, _):
+        results.to_parquet(artefact / "results.parquet", index=False)
+    folder.mkdir()
+    (folder / "config.yaml").write_text("name: tiny")
+    environment = {"packages": {"torch": "2.13"}, "python": "3.12", "git_commit": "0123abc"}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    write_report(run, plan, store, folder, Console(file=io.StringIO()))
+    written = pd.read_csv(folder / "calibration.csv", keep_default_na=True)
+    expected = summarise_uncertainty(results)
+    numbers = expected.select_dtypes("number").columns
+    pd.testing.assert_frame_equal(written[numbers], expected[numbers])
+    assert list(written["system"]) == [
+        "W1", "W2", "Weak models' ensemble", "Top", "S", "S, ensemble of seeds",
+    ]  # fmt: skip
+    for name in ("report.html", "results.md"):
+        assert "S, ensemble of seeds" in (folder / name).read_text()
+    assert len(pd.read_csv(folder / "results.csv")) == 4
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), results)
+
+
 def printed(summary: pd.DataFrame) -> str:
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(terminal_table(summary))
@@ -143,13 +184,46 @@ def printed(summary: pd.DataFrame) -> str:
 def test_markdown_has_a_table_for_each_experiment(results: pd.DataFrame, tmp_path: Path) -> None:
     both = pd.concat([results, results.assign(experiment="a|b")], ignore_index=True)
     summary = summarise(both, n_resamples=50)
-    write_markdown(summary, tmp_path / "results.md")
+    uncertainty = summarise_uncertainty(results)
+    write_markdown(summary, uncertainty, summarise_parts(both), tmp_path / "results.md")
     lines = (tmp_path / "results.md").read_text().splitlines()
-    assert [line for line in lines if line.startswith("**")] == ["**sciq**", "**a|b**"]
+    headings = ["**sciq**", "**sciq**: uncertainty and calibration", "**a|b**"]
+    assert [line for line in lines if line.startswith("**")] == headings
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
-    assert {len(row) for row in rows} == {6}
+    assert [len(row) for row in rows] == [6] * 6 + [11] * 8 + [6] * 6
     system = summary.iloc[0]
     assert rows[2][:2] == [f"| {system['system']}", cells.row_texts(system)[2]]
+    # Brier: 9 of 10 at 2 (1/4)^2 and one at 2 (1/2)^2 with seed 0, 8 and 2 with seed 1.
+    assert [rows[11][at] for at in (0, 1, 3)] == ["| Top", "0.850 ± 0.071", "0.181 ± 0.027"]
+
+
+def test_each_part_of_the_test_has_its_own_floor_and_ceiling(
+    results: pd.DataFrame, tmp_path: Path
+) -> None:
+    # The first four items are easy. W1 has 4 right, W2 5, Top 9 and 8, S 7 and 6 of ten.
+    results["part"] = np.where(results["item"].isin(["i0", "i1", "i2", "i3"]), "easy", "hard")
+    parts = summarise_parts(results)
+    found = {
+        (row["system"], row["part"]): (row["score_mean"], row["pgr_mean"])
+        for _, row in parts.iterrows()
+    }
+    assert found["W1", "easy"][0] == 1 and found["W1", "hard"][0] == 0
+    assert found["W2", "hard"][0] == pytest.approx(1 / 6)
+    # Hard: weak 0 and 1/6; ceiling 5/6 and 4/6; S 3/6 and 2/6.
+    seeds = [((3 / 6) / (5 / 6) + (2 / 6) / (4 / 6)) / 2, ((2 / 6) / (4 / 6) + 1 / 3) / 2]
+    assert found["S", "hard"] == (pytest.approx(2.5 / 6), pytest.approx(np.mean(seeds)))
+    assert np.isnan(found["S", "easy"][1])
+    write_markdown(summarise(results), summarise_uncertainty(results), parts, tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text()
+    assert "in and out of distribution" in text
+    assert "| S | 1.000 ± 0.000 | [1.000, 1.000] | undefined |" in text
+    html = page(results)
+    assert "In and out of distribution" in html and "In and out" not in page(
+        results.assign(part="")
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(parts_table("sciq", parts))
+    assert "0.417" in console.export_text()
 
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.DataFrame) -> None:
@@ -161,6 +235,12 @@ def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.Da
     assert "sciq" in text and "slurp" in text
 
 
+def given(results: pd.DataFrame, probabilities: Any) -> pd.DataFrame:
+    """The table with other probabilities in row 3."""
+    kept = results["probabilities"].to_list()
+    return results.assign(probabilities=[*kept[:3], probabilities, *kept[4:]])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,7 +250,17 @@ def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.Da
         (lambda r: r.iloc[1:], "system 'W1', seed 0 lacks 1 of 10 items, first 'i0'"),
         (lambda r: pd.concat([r, r.tail(1)]), "system 'S', seed 1 has item 'i9' twice"),
         (lambda r: r.assign(c0=np.nan), r"item 'i0' has counts \[nan\]"),
-        (lambda r: r.assign(c0=0.5), "expected 0 or 1"),
+        (lambda r: r.assign(c0=0.5), "'i0' has c0 0.5, expected 1 where the most probable class"),
+        (lambda r: r.assign(c0=1 - r["c0"]), "'i0' has c0 0.0, expected 1 where the most probable"),
+        (lambda r: r.assign(gold="2"), "has gold 2, expected a class, 0 to 1"),
+        (lambda r: given(r, [0.5, 0.4]), r"'i3' has probabilities \[0.5, 0.4\], expected a distr"),
+        (lambda r: given(r, [0.2, 0.2, 0.6]), "expected a distribution over 2 classes"),
+        (lambda r: given(r, None), "has probabilities None|nan, expected a distribution"),
+        (lambda r: r.assign(concentration=0.0), "'i0' has concentration 0.0, expected NaN, or"),
+        (
+            lambda r: r.assign(concentration=[np.nan] * 59 + [3.0]),
+            "'S'.*'i0' has concentration nan",
+        ),
         (lambda r: r.assign(role=r["role"].replace("weak", "ceiling")), "3 ceilings"),
     ],
 )
@@ -203,10 +293,23 @@ def test_figures_are_well_formed_svg_with_text_as_text(results: pd.DataFrame) ->
 
 
 def test_figures_have_the_pages_text_colour(results: pd.DataFrame) -> None:
-    svg = score_bars(summarise(results))
-    assert "currentColor" in svg
-    assert "#010203" not in svg
-    assert "#000000" not in svg
+    for svg in (score_bars(summarise(results)), reliability_panels(reliability(results))):
+        assert "currentColor" in svg
+        assert "#010203" not in svg
+        assert "#000000" not in svg
+
+
+def test_a_panel_for_each_system_has_a_dot_for_each_bin(results: pd.DataFrame) -> None:
+    results["system"] = results["system"].replace("S", "S <&> $x$")
+    curves = reliability(results)
+    svg = reliability_panels(curves)
+    names = {"W1", "W2", "Weak models' ensemble", "Top", "S <&> $x$"}
+    assert names <= set(svg_texts(svg))
+    assert svg.count("PathCollection") == len(names) + 1
+    # Each of the systems answers at 0.5 and at 0.75, and so do the ensembles.
+    assert (curves.groupby("system").size() >= 2).all()
+    with pytest.raises(ValueError, match="2 experiments"):
+        reliability_panels(pd.concat([curves, curves.assign(experiment="b")]))
 
 
 def test_figures_refuse_what_they_cannot_draw(results: pd.DataFrame) -> None:
@@ -224,10 +327,14 @@ def test_a_timeline_of_many_batches_stays_small() -> None:
     assert len(labelling_timeline(spans)) < 50_000
 
 
-def page(summary: pd.DataFrame, **changes: Any) -> str:
+def page(results: pd.DataFrame, **changes: Any) -> str:
     matrix = pd.DataFrame(np.eye(2), index=["W1", "W2"], columns=["W1", "W2"])
-    given: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "title": "A <i>title</i> $body",
+        "summary": summarise(results),
+        "uncertainty": summarise_uncertainty(results),
+        "parts": summarise_parts(results),
+        "reliability": reliability(results),
         "agreement": {"sciq": matrix},
         "spans": SPANS,
         "details": {
@@ -238,7 +345,7 @@ def page(summary: pd.DataFrame, **changes: Any) -> str:
             "stages": {"labels": 4021.4},
         },
     }
-    return render_html(summary=summary, **(given | changes))
+    return render_html(**(parts | changes))
 
 
 class Reader(HTMLParser):
@@ -275,7 +382,7 @@ class Reader(HTMLParser):
 
 def test_the_page_stands_alone_and_escapes_everything(results: pd.DataFrame) -> None:
     results["system"] = results["system"].replace("S", "S <img src=x>")
-    text = page(summarise(results))
+    text = page(results)
     reader = Reader()
     reader.feed(text)
     assert reader.open == []
@@ -288,15 +395,18 @@ def test_the_page_stands_alone_and_escapes_everything(results: pd.DataFrame) -> 
     assert "A &lt;i&gt;title&lt;/i&gt; $body" in text
     assert "12,345" in text and "read &lt;all&gt;" in text
     assert "1 h 07 min" in text and "0123abc" in text and "2.13" in text
-    assert reader.tags.count("figure") == 3
+    assert reader.tags.count("figure") == 4
 
 
 def test_the_page_shows_the_numbers_of_the_summary(results: pd.DataFrame) -> None:
-    text = page(summarise(results))
+    text = page(results)
     assert "0.650 ± 0.071" in text
     assert "0.483 ± 0.094" in text
     assert "+0.200" in text
     assert 'data-value="0.65"' in text
+    assert text.count('<table class="results wide">') == 2
+    assert "S, ensemble of seeds" in text
+    assert ">0.181 ±\u00a00.027<" in text
 
 
 def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: Path) -> None:
@@ -305,6 +415,9 @@ def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: P
         tmp_path / "deep" / "page.html",
         title="t",
         summary=summarise(students),
+        uncertainty=summarise_uncertainty(students).iloc[:0],
+        parts=summarise_parts(students),
+        reliability=reliability(students).iloc[:0],
         agreement={},
         spans=[],
         details={},
@@ -316,7 +429,9 @@ def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: P
 
 def test_parts_of_an_unknown_experiment_are_refused(results: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="spans is of experiment 'other'"):
-        page(summarise(results), spans=[SPANS[0] | {"experiment": "other"}])
+        page(results, spans=[SPANS[0] | {"experiment": "other"}])
+    with pytest.raises(ValueError, match="uncertainty is of experiment 'other'"):
+        page(results, uncertainty=summarise_uncertainty(results.assign(experiment="other")))
 
 
 def test_a_file_of_labels_is_judged_on_its_own_rows_and_compared_with_nobody(
@@ -332,3 +447,23 @@ def test_a_file_of_labels_is_judged_on_its_own_rows_and_compared_with_nobody(
     alone = summarise(pd.concat([labels, results[results["role"] != "weak"]], ignore_index=True))
     assert row_of(alone, "S")["best_weak"] == ""
     assert np.isnan(row_of(alone, "S")["diff"])
+
+
+def test_weak_models_that_do_not_vary_may_have_a_seed_of_their_own(results: pd.DataFrame) -> None:
+    labels = pd.DataFrame(classified("File", "weak", right(2, 20)))
+    labels["item"] = "b" + labels["item"]
+    others = results.assign(seed=results["seed"] + (results["role"] != "weak"))
+    table = pd.concat([labels, others], ignore_index=True)
+    per_seed = [(6 / 8 + 3 / 5 + 2 / 4) / 3, (5 / 7 + 2 / 4 + 1 / 3) / 3]
+    assert row_of(summarise(table), "S")["pgr_mean"] == pytest.approx(np.mean(per_seed))
+    with pytest.raises(ValueError, match="system 'W1', seed 0 lacks 1 of 10 items"):
+        summarise(table.drop(index=20))
+
+
+def test_an_ensemble_of_experts_has_a_gap_but_no_pgr(results: pd.DataFrame) -> None:
+    experts = pd.DataFrame(classified("Experts", "ensemble", right(6)))
+    both = pd.concat([results, experts], ignore_index=True)
+    row = row_of(summarise(both), "Experts")
+    assert row["gap"] == pytest.approx(0.6 - 0.45) and cells.pgr_text(row) == cells.NONE
+    assert page(both).count('<tr class="ensemble">') == 2
+    assert "Experts" in printed(summarise(both))
