@@ -41,6 +41,9 @@ def needs(run: Run) -> list[Need]:
                     labelling.cpus_per_actor, labelling.gpus_per_actor, _hosting(model), False,
                 )
             )  # fmt: skip
+        by_name = {m.name: m for m in hosted}
+        for ensemble in e.ensembles:
+            found.append(_training(f"{name}: experts", by_name[ensemble.of], e.weak_training))
         found.append(_training(f"{name}: students, ceiling", e.strong, e.strong_training))
         if any(s.cdpo for s in e.strategies):
             found.append(_training(f"{name}: cDPO", e.strong, e.cdpo.training))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raw2s.checks import check_experiment
 from raw2s.config import Experiment, Model, Run, Strategy, Training
-from raw2s.stages import data, labels, preference, results, supervision, training
+from raw2s.stages import data, experts, labels, preference, results, supervision, training
 from raw2s.stages.results import System
 from raw2s.store import Job
 from raw2s.tasks import make
@@ -24,7 +24,7 @@ STAGES = {
     "tokenizer": "Tokenizers",
     "fit": "Every text fits",
     "pretrain": "Pretraining from scratch",
-    "finetune": "Weak models and ceilings",
+    "finetune": "Weak models, experts, ceilings",
     "label": "Weak labels",
     "candidates": "Joint Decoding: candidates",
     "score": "Joint Decoding: scores",
@@ -63,7 +63,8 @@ def recipe(run: Run) -> Plan:
     for name, experiment in run.experiments.items():
         systems: list[System] = []
         for seed in run.seeds:
-            systems += _cell(plan, name, experiment, seed, seed if run.vary == "everything" else 0)
+            weak_seed = seed if run.vary == "everything" else 0
+            systems += _Cell(plan, name, experiment, seed, weak_seed).systems()
         # A weak model that does not vary with the seed appears once.
         distinct = {(s.name, s.role, s.answers.fingerprint): s for s in reversed(systems)}
         ordered = [s for s in systems if distinct[s.name, s.role, s.answers.fingerprint] is s]
@@ -71,148 +72,186 @@ def recipe(run: Run) -> Plan:
     return plan
 
 
-def _cell(plan: Plan, name: str, e: Experiment, seed: int, weak_seed: int) -> list[System]:
-    """One experiment at one seed; returns whose answers count, in the order of the table."""
-    task = make(e.task)
-    classes = len(task.labels) if task.kind == "classification" else None
-    check_experiment(name, e, classes)
-    splits = plan.add(data.splits_job(name, e.task, weak_seed))
-    models = [m for m in [*e.weak, e.strong] if m.precomputed is None]
+class _Cell:
+    """One experiment at one seed."""
 
-    # Models from scratch read the task's unlabelled text first.
-    tokenizers: dict[str, Job] = {}
-    bases: dict[str, Job] = {}
-    for model in models:
-        if model.scratch is not None:
-            corpus = plan.add(data.corpus_job(name, e.task))
-            tokenizers[model.name] = plan.add(data.tokenizer_job(model, model.scratch, corpus))
-            bases[model.name] = plan.add(
-                training.pretrain_job(model, corpus, tokenizers[model.name])
-            )
-    plan.add(data.fit_job(name, e, splits, tokenizers))
-    strong_base = bases.get(e.strong.name)
-    strong_training = e.strong_training.model_copy(update={"seed": seed})
-
-    def on_truth(model: Model, split: str, how: Training) -> Job:
-        return plan.add(
-            training.finetune_job(
-                f"{name}/{'ceiling' if split == 'strong' else model.name}",
-                model, bases.get(model.name), splits, split=split, labels=classes, training=how,
-            )
-        )  # fmt: skip
-
-    # 1. Weak models learn from the ground truth of A, 2. and label B.
-    weak_training = e.weak_training.model_copy(update={"seed": e.weak_training.seed + weak_seed})
-    weak: dict[str, Job] = {}
-    labelled: dict[str, Job] = {}
-    systems: list[System] = []
-    for model in e.weak:
-        title = f"{name}/{model.name}"
-        if model.precomputed is not None:
-            labelled[model.name] = plan.add(
-                labels.precomputed_job(title, model, splits, e.task.data, classes or 0)
-            )
-            answers, split = labelled[model.name], "strong"
-        else:
-            weak[model.name] = on_truth(model, "weak", weak_training)
-            labelled[model.name] = plan.add(
-                labels.label_job(title, weak[model.name], splits, e.labelling, classes)
-            )
-            answers, split = _answers(plan, title, weak[model.name], splits, e, classes), "test"
-        systems.append(System(model.name, "weak", "", weak_seed, answers, splits, split))
-
-    # 3. The ceiling learns from the ground truth of B.
-    ceiling = on_truth(e.strong, "strong", strong_training)
-    systems.append(
-        System(
-            "Ceiling", "ceiling", "", seed,
-            _answers(plan, f"{name}/ceiling", ceiling, splits, e, classes), splits,
+    def __init__(self, plan: Plan, name: str, e: Experiment, seed: int, weak_seed: int) -> None:
+        task = make(e.task)
+        self.plan, self.name, self.e, self.seed, self.weak_seed = plan, name, e, seed, weak_seed
+        self.classes = len(task.labels) if task.kind == "classification" else None
+        check_experiment(name, e, self.classes)
+        self.weak_training = e.weak_training.model_copy(
+            update={"seed": e.weak_training.seed + weak_seed}
         )
-    )  # fmt: skip
+        self.strong_training = e.strong_training.model_copy(update={"seed": seed})
+        self.splits = plan.add(data.splits_job(name, e.task, weak_seed))
+        self.tokenizers: dict[str, Job] = {}
+        self.bases: dict[str, Job] = {}
+        # Who answers and scores, and who has labelled B, by name.
+        self.weak: dict[str, Job] = {}
+        self.ensembles: dict[str, Job] = {}
+        self.labelled: dict[str, Job] = {}
 
-    # 4. Students learn from what the weak models say about B.
-    for strategy in e.strategies:
-        title = f"{name}/{strategy.name}"
-        table = _supervision(plan, name, e, strategy, labelled, weak, splits, tokenizers, classes)
-        student = plan.add(
+    def systems(self) -> list[System]:
+        """Declare everything; returns whose answers count, in the order of the table."""
+        self._read()
+        found = self._weak_models() + self._ensembles() + self._ceiling()
+        for strategy in self.e.strategies:
+            found += self._student(strategy)
+        return found
+
+    def _read(self) -> None:
+        """Models from scratch read the task's unlabelled text; every text must fit every model."""
+        for model in [*self.e.weak, self.e.strong]:
+            if model.scratch is not None:
+                corpus = self.plan.add(data.corpus_job(self.name, self.e.task))
+                tokenizer = self.plan.add(data.tokenizer_job(model, model.scratch, corpus))
+                self.tokenizers[model.name] = tokenizer
+                self.bases[model.name] = self.plan.add(
+                    training.pretrain_job(model, corpus, tokenizer)
+                )
+        self.plan.add(data.fit_job(self.name, self.e, self.splits, self.tokenizers))
+
+    def _weak_models(self) -> list[System]:
+        """Weak models learn from the ground truth of A, and label B."""
+        found = []
+        for model in self.e.weak:
+            title = f"{self.name}/{model.name}"
+            if model.precomputed is not None:
+                answers, split = self._precomputed(title, model), "strong"
+                self.labelled[model.name] = answers
+            else:
+                trained = self._on_truth(title, model, "weak", self.weak_training)
+                self.weak[model.name] = trained
+                self.labelled[model.name] = self._labels(title, trained)
+                answers, split = self._answers(title, trained), "test"
+            found.append(
+                System(model.name, "weak", "", self.weak_seed, answers, self.splits, split)
+            )
+        return found
+
+    def _ensembles(self) -> list[System]:
+        """Experts grown from a weak model answer, and label, together (EnsemW2S)."""
+        found = []
+        models = {model.name: model for model in self.e.weak}
+        for ensemble in self.e.ensembles:
+            title, origin = f"{self.name}/{ensemble.name}", models[ensemble.of]
+            grown = self.plan.add(
+                experts.experts_job(
+                    title, ensemble, origin, self.bases.get(origin.name), self.splits,
+                    labels=self.classes, training=self.weak_training,
+                ),
+                # Beside the weak models, whose Ray Train runs they can share.
+                "finetune",
+            )  # fmt: skip
+            self.ensembles[ensemble.name] = grown
+            self.labelled[ensemble.name] = self._labels(title, grown)
+            answers = self._answers(title, grown)
+            found.append(
+                System(ensemble.name, "ensemble", "", self.weak_seed, answers, self.splits)
+            )
+        return found
+
+    def _ceiling(self) -> list[System]:
+        """The strong model learns from the ground truth of B."""
+        title = f"{self.name}/ceiling"
+        trained = self._on_truth(title, self.e.strong, "strong", self.strong_training)
+        answers = self._answers(title, trained)
+        return [System("Ceiling", "ceiling", "", self.seed, answers, self.splits)]
+
+    def _student(self, strategy: Strategy) -> list[System]:
+        """The strong model learns from what the weak models say about B."""
+        e, title = self.e, f"{self.name}/{strategy.name}"
+        student = self.plan.add(
             training.student_job(
-                title, e.strong, strong_base, table, splits, strategy,
-                labels=classes, training=strong_training,
+                title, e.strong, self.bases.get(e.strong.name),
+                self._supervision(title, strategy), self.splits, strategy,
+                labels=self.classes, training=self.strong_training,
             )
         )  # fmt: skip
-        trained = [(strategy.name, student)]
+        trained = {strategy.name: student}
         if strategy.cdpo:
-            # 5. The student samples, the weak models judge, conservative DPO follows.
-            tuned = _cdpo(plan, title, e, student, weak, splits, seed)
-            trained.append((f"{strategy.name} + cDPO", tuned))
-        systems += [
+            trained[f"{strategy.name} + cDPO"] = self._cdpo(title, student)
+        evidential = strategy.strategy == "bayesian" and self.classes is not None
+        return [
             System(
-                called, "student", strategy.strategy, seed,
-                _answers(plan, f"{name}/{called}", model_of, splits, e, classes), splits,
+                called, "student", strategy.strategy, self.seed,
+                self._answers(f"{self.name}/{called}", model), self.splits,
+                evidence=strategy.evidential.evidence if evidential else "",
             )
-            for called, model_of in trained
+            for called, model in trained.items()
         ]  # fmt: skip
-    return systems
 
-
-def _answers(
-    plan: Plan, title: str, model_of: Job, splits: Job, e: Experiment, classes: int | None
-) -> Job:
-    return plan.add(labels.answer_job(title, model_of, splits, e.labelling, classes))
-
-
-def _supervision(
-    plan: Plan,
-    name: str,
-    e: Experiment,
-    strategy: Strategy,
-    labelled: dict[str, Job],
-    weak: dict[str, Job],
-    splits: Job,
-    tokenizers: dict[str, Job],
-    classes: int | None,
-) -> Job:
-    taking_part = {m: labelled[m] for m in strategy.weak or labelled}
-    joint = None
-    if strategy.strategy == "joint":
-        texts = plan.add(supervision.candidates_job(name, taking_part))
-        scores = {
-            m: plan.add(
-                labels.score_job("score", f"{name}/{m}", weak[m], splits, texts, e.labelling)
+    def _supervision(self, title: str, strategy: Strategy) -> Job:
+        e = self.e
+        teachers = {m: self.labelled[m] for m in strategy.weak or [m.name for m in e.weak]}
+        joint = None
+        if strategy.strategy == "joint":
+            texts = self.plan.add(supervision.candidates_job(self.name, teachers))
+            scores = self._scores("score", self.name, texts, e.joint_scorers or list(self.weak))
+            joint = supervision.Joint(texts, scores, e.joint_weights)
+        return self.plan.add(
+            supervision.supervision_job(
+                title, strategy, teachers, self.splits, labels=self.classes, task=e.task,
+                strong=e.strong, tokenizer=self.tokenizers.get(e.strong.name), joint=joint,
             )
-            for m in e.joint_scorers or weak
+        )  # fmt: skip
+
+    def _cdpo(self, title: str, student: Job) -> Job:
+        """The student samples, the weak models judge, conservative DPO follows."""
+        e, seeded = self.e, {"seed": self.seed}
+        c = e.cdpo.model_copy(update={"training": e.cdpo.training.model_copy(update=seeded)})
+        samples = self.plan.add(
+            labels.sample_job(title, student, self.splits, e.labelling, c, self.seed)
+        )
+        scores = self._scores("judge", title, samples, list(self.weak))
+        told = {m: self.labelled[m] for m in self.weak}
+        pairs = self.plan.add(
+            preference.pairs_job(title, samples, scores, told, self.splits, c, e.task)
+        )
+        reference = self.plan.add(
+            labels.score_job("reference", title, student, self.splits, pairs, e.labelling)
+        )
+        return self.plan.add(
+            training.cdpo_job(f"{title} + cDPO", student, pairs, reference, c, e.strong)
+        )
+
+    def _on_truth(self, title: str, model: Model, split: str, how: Training) -> Job:
+        return self.plan.add(
+            training.finetune_job(
+                title, model, self.bases.get(model.name), self.splits,
+                split=split, labels=self.classes, training=how,
+            )
+        )  # fmt: skip
+
+    def _precomputed(self, title: str, model: Model) -> Job:
+        return self.plan.add(
+            labels.precomputed_job(
+                title, model, self.splits, self.e.task.data, self.classes or 0
+            )
+        )  # fmt: skip
+
+    def _labels(self, title: str, model: Job) -> Job:
+        return self.plan.add(
+            labels.label_job(title, model, self.splits, self.e.labelling, self.classes)
+        )
+
+    def _answers(self, title: str, model: Job) -> Job:
+        return self.plan.add(
+            labels.answer_job(title, model, self.splits, self.e.labelling, self.classes)
+        )
+
+    def _scores(self, stage: str, title: str, texts: Job, judges: list[str]) -> dict[str, Job]:
+        """The judges' teacher-forced scores of texts, by weak model."""
+        return {
+            m: self.plan.add(
+                labels.score_job(
+                    "score", f"{title}/{m}", self.weak[m], self.splits, texts, self.e.labelling
+                ),
+                stage,
+            )
+            for m in judges
         }
-        joint = (texts, scores, e.joint_weights)
-    return plan.add(
-        supervision.supervision_job(
-            f"{name}/{strategy.name}", strategy, taking_part, splits,
-            labels=classes, task=e.task, strong=e.strong,
-            tokenizer=tokenizers.get(e.strong.name), joint=joint,
-        )
-    )  # fmt: skip
-
-
-def _cdpo(
-    plan: Plan,
-    title: str,
-    e: Experiment,
-    student: Job,
-    weak: dict[str, Job],
-    splits: Job,
-    seed: int,
-) -> Job:
-    c = e.cdpo.model_copy(update={"training": e.cdpo.training.model_copy(update={"seed": seed})})
-    samples = plan.add(labels.sample_job(title, student, splits, e.labelling, c, seed))
-    scores = {
-        m: plan.add(
-            labels.score_job("score", f"{title}/{m}", weak[m], splits, samples, e.labelling),
-            "judge",
-        )
-        for m in weak
-    }
-    pairs = plan.add(preference.pairs_job(title, samples, scores, splits, c))
-    reference = plan.add(labels.score_job("reference", title, student, splits, pairs, e.labelling))
-    return plan.add(training.cdpo_job(f"{title} + cDPO", student, pairs, reference, c, e.strong))
 
 
 def run_folder(run: Run) -> Path:

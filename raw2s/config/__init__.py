@@ -7,6 +7,7 @@ that is missing, more GPUs than there are) is checked by `raw2s.checks` before a
 from __future__ import annotations
 
 from raw2s.config.data import GENERATION_TASKS, Data, Task
+from raw2s.config.ensembles import Ensemble
 from raw2s.config.models import Model, Precomputed, Pretraining, Scratch
 from raw2s.config.reading import dump, load, parse
 from raw2s.config.run import Cluster, Experiment, Run
@@ -19,6 +20,7 @@ __all__ = [
     "Cdpo",
     "Cluster",
     "Data",
+    "Ensemble",
     "Evidential",
     "Experiment",
     "Labelling",

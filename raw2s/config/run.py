@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from raw2s.config.data import GENERATION_TASKS, Task
+from raw2s.config.ensembles import Ensemble
 from raw2s.config.fields import Name, Positive, Strict
 from raw2s.config.models import Model
 from raw2s.config.strategies import Cdpo, Strategy, Weights, check_weights
@@ -28,21 +29,25 @@ class Experiment(Strict):
     """How students and ceiling are trained on B."""
     labelling: Labelling = Labelling()
     """How weak models label and all models answer."""
+    ensembles: list[Ensemble] = []
+    """Weak models boosted or bagged on A; strategies name them in `weak`."""
     strategies: Annotated[list[Strategy], Field(min_length=1)]
     """What is compared."""
     cdpo: Cdpo = Cdpo()
     """For the strategies with `cdpo: true`."""
     joint_weights: Weights = "average"
-    """The weights of Joint Decoding's scores."""
+    """The weights of Joint Decoding's scores (see `Weights`)."""
     joint_scorers: list[Name] | None = None
     """The weak models that score in Joint Decoding; none: all."""
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
         names = [m.name for m in self.weak]
-        taken = [*names, self.strong.name]
+        taken = [*names, *(x.name for x in self.ensembles), self.strong.name]
         if len(set(taken)) < len(taken):
-            raise ValueError(f"models need distinct names, weak and strong, they are {taken}")
+            raise ValueError(
+                f"models need distinct names, weak, ensembles and strong, they are {taken}"
+            )
         if self.strong.precomputed:
             raise ValueError("the strong model cannot be a file of labels")
         titles = [s.name for s in self.strategies]
@@ -52,10 +57,13 @@ class Experiment(Strict):
         twice = sorted({t for t in titles if titles.count(t) > 1})
         if twice:
             raise ValueError(f"strategies need distinct names, twice there: {twice}")
+        for ensemble in self.ensembles:
+            self._check_ensemble(ensemble)
         for s in self.strategies:
             self._check_strategy(s, names)
-        if self.joint_weights in ("dynamic", "learned"):
-            raise ValueError("joint_weights are average or numbers")
+        for where, weights in (("joint_weights", self.joint_weights), ("cdpo", self.cdpo.weights)):
+            if weights == "learned_by_type":
+                raise ValueError(f"{where}: a score is of a whole answer, not of a slot type")
         check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
         check_weights("cdpo.weights", self.cdpo.weights, len(names))
         for name in self.joint_scorers or []:
@@ -63,14 +71,30 @@ class Experiment(Strict):
                 raise ValueError(f"joint_scorers: no weak model is called {name!r}")
         return self
 
+    def _check_ensemble(self, ensemble: Ensemble) -> None:
+        origins = {m.name: m for m in self.weak}
+        if ensemble.of not in origins:
+            raise ValueError(
+                f"ensemble {ensemble.name}: no weak model is called {ensemble.of!r}; there are "
+                f"{list(origins)}"
+            )
+        if origins[ensemble.of].precomputed:
+            raise ValueError(f"ensemble {ensemble.name}: {ensemble.of} is a file of labels")
+        if ensemble.level != "token" and not self.generation:
+            raise ValueError(f"ensemble {ensemble.name}: `level` is for generation")
+
     def _check_strategy(self, s: Strategy, names: list[str]) -> None:
+        ensembles = [x.name for x in self.ensembles]
         for name in s.weak or []:
-            if name not in names:
+            if name not in names + ensembles:
                 raise ValueError(
-                    f"{s.strategy}: no weak model is called {name!r}; there are {names}"
+                    f"{s.strategy}: no weak model is called {name!r}; there are {names + ensembles}"
                 )
         if s.strategy == "single" and len(s.weak or []) != 1:
             raise ValueError("single: `weak` must name one weak model")
+        named = s.weak or []
+        if s.strategy == "ensemw2s" and (len(named) != 1 or named[0] not in ensembles):
+            raise ValueError(f"ensemw2s: `weak` must name one of the ensembles {ensembles}")
         voters = len(s.weak or names)
         if s.strategy == "flyingsquid" and voters < 3:
             raise ValueError(f"flyingsquid needs three voters or more, it has {voters}")
@@ -80,8 +104,14 @@ class Experiment(Strict):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
         if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
             raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")
-        if generation and s.weights == "learned":
-            raise ValueError(f"{s.strategy}: weights are learned from votes for classes only")
+        if not generation and s.weights == "learned_by_type":
+            raise ValueError(f"{s.name}: classification has no slot types to learn weights for")
+        if s.class_balance is not None:
+            if s.strategy != "flyingsquid":
+                raise ValueError(f"{s.name}: `class_balance` is flyingsquid's")
+            check_weights(f"{s.name}: class_balance", s.class_balance, 2)
+            if min(s.class_balance) == 0:
+                raise ValueError(f"{s.name}: class_balance must be > 0, it is {s.class_balance}")
         if not generation and (s.strategy == "joint" or s.cdpo):
             raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
         if generation and s.strategy in ("joint",) and s.weights != "average":

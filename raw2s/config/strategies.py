@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from raw2s.config.fields import Name, Positive, Share, Strict
 from raw2s.config.training import Training
@@ -44,22 +44,28 @@ class Evidential(Strict):
     """Share of training over which the coefficient rises from 0; 0: there from the start."""
 
 
-Weights = Literal["average", "dynamic", "learned"] | list[float]
+Weights = Literal["average", "dynamic", "learned", "learned_by_type"] | list[float]
+"""average: equal. dynamic: by confidence, example by example. learned: from what the models say
+alone, how often each is right; learned_by_type (slot filling): for each slot type. Or numbers."""
 
 
 class Strategy(Strict):
     """One way to turn the weak models' answers into a student."""
 
-    strategy: Literal["single", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian"]
+    strategy: Literal[
+        "single", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian", "ensemw2s"
+    ]
     """Single weak model, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding, Bayesian
-    Multi-Weak."""
+    Multi-Weak, or the labels of one of the `ensembles`."""
     label: str | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: list[Name] | None = None
-    """The weak models that take part, by name; none: all (single: one name)."""
+    """The weak models that take part, by name, and ensembles of them; none: all weak models
+    (single, ensemw2s: one name)."""
     weights: Weights = "average"
-    """Their weights, lambda: average, dynamic (by confidence, example by example), learned (from
-    the models' votes alone; classification), or numbers."""
+    """Their weights, lambda (see `Weights`)."""
+    class_balance: list[float] | None = None
+    """FlyingSquid: P(class 0), P(class 1); none: equal."""
     auxiliary: Auxiliary | None = None
     """With the auxiliary confidence loss; none: without."""
     evidential: Evidential = Evidential()
@@ -85,6 +91,7 @@ class Strategy(Strict):
             "dawid_skene": "Dawid–Skene",
             "joint": "Joint Decoding",
             "bayesian": "Bayesian Multi-Weak",
+            "ensemw2s": f"EnsemW2S ({self.weak[0] if self.weak else '?'})",
         }[self.strategy]
         return title + (" + aux" if self.auxiliary else "")
 
@@ -105,17 +112,11 @@ class Cdpo(Strict):
     score: Literal["mean", "sum", "probability"] = "mean"
     """A weak model's score of a sequence: mean or summed token log-probability, or probability."""
     weights: Weights = "average"
-    """The judges' weights."""
+    """The judges' weights; those that depend on what they say take their own labels of B."""
     rows: Positive | None = None
     """Rows of B used; none: all."""
     training: Training = Training(learning_rate=5e-7, batch_size=2)
     """How TRL trains."""
-
-    @model_validator(mode="after")
-    def _no_dynamic(self) -> Cdpo:
-        if self.weights in ("dynamic", "learned"):
-            raise ValueError("cdpo weights are average or numbers")
-        return self
 
 
 def check_weights(where: str, weights: Weights, models: int) -> None:

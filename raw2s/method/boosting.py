@@ -13,16 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from raw2s.method.arrays import (
-    Indices,
+    Array,
     check_at_least,
+    check_distributions,
     check_finite_array,
     check_item,
     check_one_of,
-    check_sample_weights,
+    check_weight_rows,
     check_wrong,
 )
-from raw2s.method.ensemble import Array, check_weights
-from raw2s.method.sample_weights import Level, groups_of, update_weights, weighted_error
+from raw2s.method.ensemble import check_weights
+from raw2s.method.sample_weights import (
+    Level,
+    drawn_weights,
+    groups_of,
+    update_weights,
+    weighted_error,
+)
 
 Combination = Literal["probability", "log_probability", "vote"]
 OnUseless = Literal["stop", "redraw"]
@@ -81,20 +88,10 @@ def combine(
         ValueError: rows that are no distribution, alphas that do not fit, an unknown kind.
     """
     check_one_of("kind", kind, get_args(Combination))
-    array = np.asarray(probabilities, dtype=np.float64)
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"probabilities must be (T, n, K) and not empty, they are {array.shape}")
-    total = array.sum(-1)
-    bad = ~((array >= 0).all(-1) & (np.abs(total - 1) <= 1e-3))
-    if bad.any():
-        expert, row = (int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
-            f"probabilities {array.shape} are no distribution at ({expert}, {row}):"
-            f" sum {total[expert, row]}, smallest {array[expert, row].min()}"
-        )
+    array = check_distributions("probabilities", probabilities, ("T", "n", "K"))
     votes = _votes(alphas, len(array))
     kept = votes > 0
-    votes, array = votes[kept], array[kept] / total[kept][..., None]
+    votes, array = votes[kept], array[kept] / array[kept].sum(-1, keepdims=True)
     if kind == "vote":
         joint = np.zeros(array.shape[1:])
         rows = np.arange(array.shape[1])
@@ -115,16 +112,17 @@ def combine(
 class Boosting:
     """The state of the rounds: sample weights, the experts' alphas, and when to stop.
 
-    Each round one expert is trained with `weights` (or on `resample(weights, count, seed)`), and
-    `add` is told where it is wrong. An expert whose alpha is not positive has no vote: "stop"
-    ends the rounds; "redraw" sets the weights back to uniform and goes on. Either way a round is
-    one trained expert, kept or not, so `max_rounds` bounds the cost.
+    Each round one expert is trained with `training_weights`, and `add` is told where it is wrong.
+    An expert whose alpha is not positive has no vote: "stop" ends the rounds; "redraw" sets the
+    weights back to uniform and goes on. Either way a round is one trained expert, kept or not, so
+    `max_rounds` bounds the cost.
 
     Args:
         n_samples: n.
         epsilon: the reference error: `chance_error`, a measured error, or any number in
             (floor, 1 - floor).
         item, level, window: as for `update_weights`.
+        resampling: whether a sample's weight decides how often it is drawn, not its loss's share.
         max_rounds: how many experts are trained at most.
         on_useless: "stop" or "redraw".
         floor: as for `expert_weight`.
@@ -142,6 +140,7 @@ class Boosting:
         item: ArrayLike | None = None,
         level: Level = "token",
         window: int | None = None,
+        resampling: bool = False,
         max_rounds: int,
         on_useless: OnUseless = "stop",
         floor: float = FLOOR,
@@ -159,8 +158,9 @@ class Boosting:
         self.window = window
         self.item = None if item is None else check_item(item, n_samples)
         self.on_useless: OnUseless = on_useless
+        self.resampling = resampling
         self.weights: Array = np.full(n_samples, 1.0 / n_samples)
-        """(n,) for the next expert, summing to 1."""
+        """(n,) summing to 1, under which the next expert's error counts."""
         self.alphas: list[float] = []
         """One for each kept expert. Empty at the end, when no expert beat epsilon: the first
         alone is then `combine(probabilities[:1], [0.0])`."""
@@ -181,6 +181,16 @@ class Boosting:
         """The resampling seed of the coming round; another one after every `add`."""
         sequence = np.random.SeedSequence([self.random_seed, len(self.errors)])
         return int(sequence.generate_state(1)[0])
+
+    @property
+    def training_weights(self) -> Array:
+        """(n,) each sample's share in the coming round's loss, summing to 1: `weights`, or how
+        often they draw it."""
+        if not self.resampling:
+            return self.weights
+        return drawn_weights(
+            self.weights, self.seed, level=self.level, item=self.item, window=self.window
+        )
 
     def add(self, wrong: ArrayLike, *, error: float | None = None) -> float:
         """Take one expert's errors and return its alpha; kept when it is positive beyond rounding.
@@ -227,6 +237,7 @@ class Boosting:
             "item": None if self.item is None else self.item.tolist(),
             "level": self.level,
             "window": self.window,
+            "resampling": self.resampling,
             "max_rounds": self.max_rounds,
             "on_useless": self.on_useless,
             "floor": self.floor,
@@ -250,41 +261,35 @@ class Boosting:
         weights, alphas, experts, errors, reason = (options.pop(key) for key in progress)
         boosting = cls(options.pop("n_samples"), **options)
         # Normalising again could change the last bit, and so the rounds to come.
-        boosting.weights = np.array(weights, dtype=np.float64)
-        if check_sample_weights(boosting.weights).shape != (boosting.n_samples,):
-            raise ValueError(f"weights has {len(weights)} samples, expected {boosting.n_samples}")
+        boosting.weights = check_weight_rows("weights", weights, (boosting.n_samples,))
         boosting.alphas, boosting.experts = list(alphas), list(experts)
         boosting.errors, boosting.reason = list(errors), str(reason)
         return boosting
 
 
-def easy_to_hard(difficulty: ArrayLike, share: float) -> tuple[Indices, Indices]:
-    """Indices of the easiest `share` of the examples, to train on, and of the others, held out.
+def difficulty_boundary(difficulty: ArrayLike, share: float) -> float:
+    """The highest difficulty that is easy, d: at least `share` of the examples do not exceed it.
+
+    It is the smallest of the difficulties with |{i: difficulty_i <= d}| / n >= share. Examples up
+    to d, equals included, are easy, the others hard; where many are equal there may be none.
 
     Args:
-        difficulty: (n,) finite, higher is harder; equals stay in their order.
-        share: in (0, 1); share * n is rounded to the nearest whole number.
-
-    Returns:
-        Two arrays of indices that cover 0..n-1, each from easy to hard.
+        difficulty: (n,) finite, higher is harder.
+        share: in (0, 1).
 
     Raises:
-        ValueError: an argument out of range, or a share that leaves one side empty.
+        ValueError: an argument out of range.
     """
-    array = check_finite_array("difficulty", difficulty)
+    array = np.sort(check_finite_array("difficulty", difficulty))
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a number between 0 and 1")
-    count = round(share * len(array))
-    if count in (0, len(array)):
-        raise ValueError(f"share {share} of {len(array)} examples leaves one side empty")
-    order = np.argsort(array, kind="stable").astype(np.int64)
-    return order[:count], order[count:]
+    # Shares are compared, not counts: 0.07 * 100 is above 7, but 7 / 100 is 0.07.
+    shares = np.arange(1, len(array) + 1) / len(array)
+    return float(array[np.searchsorted(shares, share)])
 
 
 def _votes(alphas: ArrayLike, experts: int) -> Array:
-    array = check_finite_array("alphas", alphas)
-    if len(array) != experts:
-        raise ValueError(f"alphas has {len(array)} experts, probabilities have {experts}")
+    array = check_finite_array("alphas", alphas, (experts,))
     votes = np.maximum(array, 0.0)
     if votes.max() == 0:
         votes[0] = 1.0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from raw2s.method.arrays import (
+    Array,
     Indices,
     check_at_least,
     check_item,
@@ -20,7 +21,6 @@ from raw2s.method.arrays import (
     check_sample_weights,
     check_wrong,
 )
-from raw2s.method.ensemble import Array
 
 Level = Literal["token", "window", "example"]
 
@@ -85,6 +85,29 @@ def resample(weights: ArrayLike, count: int, seed: int) -> Indices:
     check_at_least("count", count, 1)
     check_at_least("seed", seed, 0)
     return np.random.default_rng(seed).choice(len(array), size=count, p=array).astype(np.int64)
+
+
+def drawn_weights(
+    weights: ArrayLike,
+    seed: int,
+    *,
+    level: Level = "token",
+    item: ArrayLike | None = None,
+    window: int | None = None,
+) -> Array:
+    """How often `weights` (n,) draw each sample, as shares that sum to 1; (n,).
+
+    Samples that share a weight (see `update_weights`) are drawn together: as many groups as there
+    are, with replacement. ValueError as for `resample` and `update_weights`.
+    """
+    array = check_sample_weights(weights)
+    groups = groups_of(len(array), level, item, window)
+    if groups is None:
+        groups = np.arange(len(array), dtype=np.int64)
+    sizes = np.bincount(groups)
+    drawn = resample(np.bincount(groups, array), len(sizes), seed)
+    counts = np.bincount(drawn, minlength=len(sizes))
+    return np.asarray((counts / (len(sizes) * sizes))[groups], dtype=np.float64)
 
 
 def bagging_indices(n_samples: int, rounds: int, seed: int) -> Indices:

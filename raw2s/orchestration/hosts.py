@@ -88,19 +88,15 @@ class ModelHost:
 
     def load(self, request: Request) -> None:
         """Hold the request's model."""
-        from raw2s.models.loading import load_causal_lm, load_classifier, load_tokenizer
+        from raw2s.models.committee import load_answering
+        from raw2s.models.loading import load_tokenizer
 
         source, labels = dict(request.source), request.labels
         if self._held == (source, labels):
             return
         self._held = self._model = None
         self._tokenizer = load_tokenizer(**source)
-        model = (
-            load_causal_lm(**source)
-            if labels is None
-            else load_classifier(**source, num_labels=labels)
-        )
-        self._model = model.eval()
+        self._model = load_answering(**source, labels=labels)
         self._held = (source, labels)
         self._ready = time.time()
 

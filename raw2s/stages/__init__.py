@@ -5,7 +5,7 @@ The dictionaries below say how a stage's jobs are run; `raw2s.pipeline` says in 
 
 from __future__ import annotations
 
-from raw2s.stages import data, labels, preference, results, supervision, training
+from raw2s.stages import data, experts, labels, preference, results, supervision, training
 from raw2s.stages.training import no_progress
 
 # In the driver, job after job: little work, no model.
@@ -25,7 +25,12 @@ COMPUTED = {
     "supervision": supervision.supervision,
 }
 # By Ray Train, a group of workers each.
-TRAINED = {"finetune": training.finetune, "student": training.student, "cdpo": training.cdpo}
+TRAINED = {
+    "finetune": training.finetune,
+    "experts": experts.experts,
+    "student": training.student,
+    "cdpo": training.cdpo,
+}
 # By models hosted in Ray actor pools: a pool each, all at once…
 ASKED_AT_ONCE = ("label", "score", "sample", "reference")
 # …or one pool for all of them.

@@ -14,9 +14,11 @@ from raw2s.config import Task as TaskConfig
 from raw2s.config import Weights
 from raw2s.stages.data import rows
 from raw2s.stages.items import model_source
+from raw2s.stages.weights import text_lambdas
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
+    from raw2s.tasks import Task
     from raw2s.trainers.process import Progress
 
 
@@ -37,11 +39,14 @@ def bridged(
     best = {
         name: frame[frame["candidate"] == 0].set_index("id") for name, frame in labels_of.items()
     }
-    counts = {name: Counter[str]() for name in best}
+    # Joint Decoding's winner is the only target; its weights are those of the scores.
+    weights: Weights = "average" if job.spec["kind"] == "joint" else job.spec["weights"]
+    lambdas = text_lambdas(weights, list(best), list(prompts.index), labels_of, task)
+    counts = {name: Counter[str](lambdas.counts.get(name, {})) for name in best}
     table = []
     for done, (item, text) in enumerate(prompts.items()):
         prompt = encode_prompt(tokenizer, text)
-        sequences, confidences, present = [], [], []
+        sequences, present = [], []
         for place, (name, frame) in enumerate(best.items()):
             if item not in frame.index:
                 counts[name]["no sequence"] += 1
@@ -58,13 +63,10 @@ def bridged(
                 # The student's tokenizer may need more tokens for it than the weak model's.
                 counts[name]["longer than the student's context"] += 1
                 continue
-            sequences.append({"id": item, "source": name} | sequence)
-            confidences.append(float(np.mean(sequence["unit_logprobs"])))
+            types = _token_types(tokenizer, answer["text"], task) if lambdas.by_type else []
+            sequences.append({"id": item, "source": name, "types": types} | sequence)
             present.append(place)
-        for one, weight in zip(
-            sequences, _present_weights(job.spec, confidences, present, len(best)), strict=True
-        ):
-            table.append(one | {"weight": float(weight)})
+        table += _with_weights(sequences, present, lambdas.rows[done], lambdas.by_type)
         if not sequences:
             for name in best:
                 counts[name]["rows without any sequence"] += 1
@@ -72,23 +74,49 @@ def bridged(
     return pd.DataFrame(table), {name: dict(count) for name, count in counts.items()}
 
 
-def _present_weights(
-    spec: Mapping[str, Any], confidences: list[float], present: list[int], models: int
-) -> Sequence[float]:
-    """Weights of the weak models whose sequence could be used, renormalised among them."""
-    from raw2s.method import ensemble
+def _with_weights(
+    sequences: Sequence[dict[str, Any]],
+    present: list[int],
+    weights: np.ndarray,
+    by_type: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
+    """The rows of one prompt's sequences, with the weights of the models whose sequence could be
+    used (their numbers `present`), made to sum to 1 among them.
 
-    if not present:
-        return []
-    if spec["kind"] == "joint":
-        return [1.0]
-    weights = row_weights(spec["weights"], models, 1)
-    if weights is None:
-        return list(ensemble.dynamic_from_scores(np.asarray([confidences]))[0])
-    mine = weights[0][present]
-    if mine.sum() <= 0:
-        return [0.0] * len(present)
-    return list(mine / mine.sum())
+    With weights by slot type a token's factor is its type's weight over the sequence's own.
+    """
+    overall = _among(weights, present)
+    own = {kind: _among(values, present) for kind, values in by_type.items()}
+    out = []
+    for place, sequence in enumerate(sequences):
+        types = sequence.pop("types")
+        if not by_type:
+            out.append(sequence | {"weight": float(overall[place])})
+            continue
+        # A model of no weight overall may still have a say about one type.
+        factors = [float(own.get(kind, overall)[place]) for kind in types]
+        # A sequence that stopped at the length limit has no end token.
+        factors = factors[: len(sequence["input_ids"]) - sequence["prompt_length"]]
+        out.append(sequence | {"weight": 1.0, "token_weights": factors})
+    return out
+
+
+def _among(weights: np.ndarray, present: list[int]) -> np.ndarray:
+    mine = np.asarray(weights)[present]
+    return mine / mine.sum() if mine.sum() > 0 else mine
+
+
+def _token_types(tokenizer: Any, text: str, task: Task) -> list[str]:
+    """The slot type that each of an answer's tokens, its end included, belongs to; "" for none."""
+    from raw2s.models.encoding import encode_completion
+
+    slots = task.slot_spans(text)
+    _, spans = encode_completion(tokenizer, text)
+    types = [
+        next((kind for kind, first, last in slots if start < last and end > first), "")
+        for start, end in spans
+    ]
+    return [*types, ""]
 
 
 def bridge_sequence(
@@ -104,6 +132,9 @@ def bridge_sequence(
     from raw2s.models.encoding import encode_completion
 
     ids, spans = encode_completion(tokenizer, answer["text"])
+    if tokenizer.unk_token_id in ids[:-1]:
+        # It stands for a text that the student cannot write.
+        return None
     ended = not pd.isna(answer["eos_logprob"])
     weak_spans = list(zip(map(int, answer["starts"]), map(int, answer["ends"]), strict=True))
     if not ended:
@@ -126,17 +157,3 @@ def bridge_sequence(
         "units": [int(unit) for unit in words.unit],
         "unit_logprobs": [float(value) for value in words.unit_logprob],
     }
-
-
-def row_weights(weights: Weights, models: int, count: int) -> np.ndarray | None:
-    """(count, models) for average and fixed weights; None for dynamic ones."""
-    from raw2s.method import ensemble
-
-    if weights == "dynamic":
-        return None
-    if weights == "learned":
-        raise ValueError("weights are learned from votes for classes")
-    one = ensemble.average(models) if weights == "average" else ensemble.check_weights(
-        weights, models
-    )  # fmt: skip
-    return np.tile(np.asarray(one, dtype=float), (count, 1))

@@ -73,6 +73,7 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
             )
             for row in table.itertuples()
         ]
+    by_type = "token_weights" in table
     return [
         GenerationItem(
             [
@@ -82,6 +83,7 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
                     weight=row.weight,
                     units=list(row.units),
                     unit_logprobs=list(row.unit_logprobs),
+                    token_weights=list(row.token_weights) if by_type else None,
                 )
                 for row in group.itertuples()
             ]

@@ -6,28 +6,37 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from raw2s.config import Cdpo
+from raw2s.config import Cdpo, Task
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows
-from raw2s.stages.supervision import combined_scores
+from raw2s.stages.supervision import combined_scores, score_inputs
 from raw2s.store import Job, Store
 
 
 def pairs_job(
-    title: str, samples: Job, scores_of: Mapping[str, Job], splits_of: Job, cdpo: Cdpo
+    title: str,
+    samples: Job,
+    scores_of: Mapping[str, Job],
+    labels_of: Mapping[str, Job],
+    splits_of: Job,
+    cdpo: Cdpo,
+    task: Task,
 ) -> Job:
-    """Declare the preference pairs of a student's samples."""
+    """Declare the preference pairs of a student's samples.
+
+    labels_of: the judges' own labels, which count where the weights depend on them.
+    """
     spec = {"weights": cdpo.weights, "score": cdpo.score}
     inputs = {"samples": samples, "splits": splits_of}
-    return Job("pairs", title, spec, inputs | {f"score.{n}": j for n, j in scores_of.items()})
+    inputs |= score_inputs(cdpo.weights, scores_of, labels_of)
+    return Job("pairs", title, spec, inputs, {"task": task.model_dump(mode="json")})
 
 
 def pairs(job: Job, store: Store) -> None:
     """Write, for each prompt with two different samples, the best and the worst by the judges."""
     from raw2s.method.preference import preference_pair
 
-    scores_of = {name: item for name, item in job.inputs.items() if name.startswith("score.")}
-    scores = combined_scores(store, scores_of, job.spec["weights"], job.spec["score"])
+    scores = combined_scores(job, store, job.spec["score"])
     samples = pd.read_parquet(store.path(job.inputs["samples"]) / "rows.parquet")
     prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
     samples["judged"] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 
 from raw2s.config import Model, Strategy, Weights
 from raw2s.config import Task as TaskConfig
-from raw2s.stages.bridging import bridged, row_weights
+from raw2s.stages.bridging import bridged
 from raw2s.stages.data import source_spec
+from raw2s.stages.weights import Lambdas, class_lambdas, read_labels, text_lambdas
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def candidates_job(title: str, labels_of: Mapping[str, Job]) -> Job:
 def candidates(job: Job, store: Store) -> None:
     """Write each row's distinct texts; of equal ones the beam with the best score stays."""
     beams = pd.concat(
-        [_rows(store, label).assign(source=name) for name, label in job.inputs.items()],
+        [table(store, label).assign(source=name) for name, label in job.inputs.items()],
         ignore_index=True,
     )
     order = {item: place for place, item in enumerate(dict.fromkeys(beams["id"]))}
@@ -47,6 +49,15 @@ def candidates(job: Job, store: Store) -> None:
         notes["beams"], notes["distinct"] = len(beams), len(best)
 
 
+@dataclass(frozen=True)
+class Joint:
+    """Joint Decoding's candidates, their scores by weak model, and the scores' weights."""
+
+    texts: Job
+    scores: Mapping[str, Job]
+    weights: Weights
+
+
 def supervision_job(
     title: str,
     strategy: Strategy,
@@ -57,24 +68,24 @@ def supervision_job(
     task: TaskConfig,
     strong: Model,
     tokenizer: Job | None,
-    joint: tuple[Job, Mapping[str, Job], Weights] | None = None,
+    joint: Joint | None = None,
 ) -> Job:
     """Declare a strategy's supervision table.
 
-    labels_of: the weak models that take part. joint: Joint Decoding's candidates, their scores by
-    weak model and the scores' weights. The table does not depend on the student's loss, so
+    labels_of: the weak models that take part. The table does not depend on the student's loss, so
     Naive and Bayesian Multi-Weak share one.
     """
-    kind = {"single": "all", "naive": "all", "bayesian": "all"}.get(
-        strategy.strategy, strategy.strategy
-    )
+    own = ("flyingsquid", "dawid_skene", "joint")
+    kind = strategy.strategy if strategy.strategy in own else "all"
     spec: dict[str, Any] = {"kind": kind, "labels": labels, "weights": strategy.weights}
+    if strategy.class_balance is not None:
+        spec["class_balance"] = strategy.class_balance
     inputs: dict[str, Job] = {"splits": splits_of}
     if joint is None:
         inputs |= {f"label.{name}": job for name, job in labels_of.items()}
     else:
-        texts, scores, spec["weights"] = joint
-        inputs |= {"candidates": texts} | {f"score.{n}": job for n, job in scores.items()}
+        spec["weights"] = joint.weights
+        inputs |= {"candidates": joint.texts} | score_inputs(joint.weights, joint.scores, labels_of)
     runtime: dict[str, Any] = {}
     if labels is None:
         # Words are bridged into the strong model's tokens, so its tokenizer counts.
@@ -88,33 +99,28 @@ def supervision_job(
 def supervision(job: Job, store: Store, progress: Progress) -> None:
     """Write the table: class distributions and weights, or target sequences with word
     log-probabilities."""
-    labels_of = {
-        name.removeprefix("label."): _rows(store, item)
-        for name, item in job.inputs.items()
-        if name.startswith("label.")
-    }
+    labels_of = {name: table(store, label) for name, label in _inputs(job, "label.").items()}
     if job.spec["labels"] is not None:
-        table, counts = _classification(job, labels_of)
+        rows, counts = _classification(job, labels_of)
     else:
         if job.spec["kind"] == "joint":
             labels_of = {"joint": _best_candidates(job, store)}
-        table, counts = bridged(job, store, labels_of, progress)
+        rows, counts = bridged(job, store, labels_of, progress)
     with store.write(job) as (folder, notes):
-        table.to_parquet(folder / "rows.parquet", index=False)
+        rows.to_parquet(folder / "rows.parquet", index=False)
         notes["counts"] = counts
-        notes["rows"] = int(table["id"].nunique())
+        notes["rows"] = int(rows["id"].nunique())
 
 
-def _rows(store: Store, job: Job) -> pd.DataFrame:
+def table(store: Store, job: Job) -> pd.DataFrame:
+    """The rows of a job's artefact."""
     return pd.read_parquet(store.path(job) / "rows.parquet")
 
 
 def _classification(
     job: Job, labels_of: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    from raw2s.method import ensemble
     from raw2s.method.label_models import DawidSkene, FlyingSquid
-    from raw2s.method.reliability import learned_weights
 
     ids = next(iter(labels_of.values()))["id"].to_list()
     # (B, N, K)
@@ -126,74 +132,82 @@ def _classification(
         axis=1,
     )
     votes, classes = given.argmax(-1), given.shape[-1]
-    counts: dict[str, Any] = {}
     if job.spec["kind"] in ("flyingsquid", "dawid_skene"):
         if job.spec["kind"] == "flyingsquid":
             signed = np.where(votes == 1, 1, -1)
-            posterior = FlyingSquid().fit(signed).predict_proba(signed)
+            model = FlyingSquid(job.spec.get("class_balance"))
+            posterior = model.fit(signed).predict_proba(signed)
         else:
             posterior = DawidSkene(classes).fit(votes).predict_proba(votes)
         given = posterior[:, None, :]
-        weights = np.ones((len(ids), 1))
-    elif job.spec["weights"] == "learned":
-        learned = learned_weights(votes, classes)
-        counts = {
-            name: {"learned weight": round(float(weight), 4)}
-            for name, weight in zip(labels_of, learned, strict=True)
-        }
-        weights = np.tile(learned, (len(ids), 1))
+        lambdas = Lambdas(np.ones((len(ids), 1)))
     else:
-        fixed = row_weights(job.spec["weights"], given.shape[1], len(ids))
-        weights = ensemble.dynamic(given) if fixed is None else fixed
-    table = pd.DataFrame(
+        lambdas = class_lambdas(job.spec["weights"], list(labels_of), given)
+    rows = pd.DataFrame(
         {
             "id": ids,
             "probabilities": [[list(map(float, p)) for p in row] for row in given],
-            "weights": [list(map(float, row)) for row in weights],
+            "weights": [list(map(float, row)) for row in lambdas.rows],
         }
     )
-    return table, counts
+    return rows, dict(lambdas.counts)
 
 
-def combined_scores(
-    store: Store, scores_of: Mapping[str, Job], weights: Weights, kind: Score
-) -> pd.Series:
-    """score(y) = sum_i lambda_i s_i(y) by (id, candidate) (Eq. 8).
+def score_inputs(
+    weights: Weights, scores_of: Mapping[str, Job], labels_of: Mapping[str, Job]
+) -> dict[str, Job]:
+    """The inputs of a job that combines weak models' scores: the scores, and the models' labels
+    where the weights depend on them."""
+    told = {f"label.{name}": labels_of[name] for name in scores_of} if read_labels(weights) else {}
+    return {f"score.{name}": scores for name, scores in scores_of.items()} | told
+
+
+def combined_scores(job: Job, store: Store, kind: Score) -> pd.Series:
+    """score(y) = sum_i lambda_i s_i(y) by (id, candidate), of a job with `score_inputs` (Eq. 8).
 
     A candidate that some model could not read (longer than its context) has no score: NaN.
     """
     from raw2s.method.preference import combine_scores, sequence_score
+    from raw2s.tasks import make
 
-    columns = []
-    for job in scores_of.values():
-        frame = _rows(store, job).set_index(["id", "candidate"])
-        columns.append(
-            pd.Series(
-                [
-                    sequence_score([*row.token_logprobs, row.eos_logprob], kind=kind)
-                    if row.scored
-                    else math.nan
-                    for row in frame.itertuples()
-                ],
-                index=frame.index,
-            )
+    columns = {}
+    for name, scores in _inputs(job, "score.").items():
+        frame = table(store, scores).set_index(["id", "candidate"])
+        columns[name] = pd.Series(
+            [
+                sequence_score([*row.token_logprobs, row.eos_logprob], kind=kind)
+                if row.scored
+                else math.nan
+                for row in frame.itertuples()
+            ],
+            index=frame.index,
         )
-    table = pd.concat(columns, axis=1)
-    one_row = row_weights(weights, len(columns), 1)
-    if one_row is None:
-        raise ValueError("scores are combined with average or fixed weights")
-    readable = table.notna().all(axis=1)
-    combined = pd.Series(math.nan, index=table.index)
-    combined[readable] = combine_scores(table[readable].to_numpy(), one_row[0])
+    wide = pd.DataFrame(columns)
+    ids = list(dict.fromkeys(wide.index.get_level_values("id")))
+    labels_of = {name: table(store, label) for name, label in _inputs(job, "label.").items()}
+    task = make(TaskConfig(**job.runtime["task"]))
+    lambdas = text_lambdas(job.spec["weights"], list(columns), ids, labels_of, task)
+    of_row = dict(zip(ids, lambdas.rows, strict=True))
+    readable = wide.notna().all(axis=1)
+    combined = pd.Series(math.nan, index=wide.index)
+    for item, group in wide[readable].groupby("id", sort=False):
+        combined[group.index] = combine_scores(group.to_numpy(), of_row[item])
     return combined
 
 
+def _inputs(job: Job, prefix: str) -> dict[str, Job]:
+    return {
+        name.removeprefix(prefix): item
+        for name, item in job.inputs.items()
+        if name.startswith(prefix)
+    }
+
+
 def _best_candidates(job: Job, store: Store) -> pd.DataFrame:
-    scores_of = {name: item for name, item in job.inputs.items() if name.startswith("score.")}
-    scores = combined_scores(store, scores_of, job.spec["weights"], "mean")
-    table = _rows(store, job.inputs["candidates"])
-    table["joint"] = [scores.loc[key] for key in zip(table["id"], table["candidate"], strict=True)]
-    table = table.dropna(subset=["joint"])
+    scores = combined_scores(job, store, "mean")
+    found = table(store, job.inputs["candidates"])
+    found["joint"] = [scores.loc[key] for key in zip(found["id"], found["candidate"], strict=True)]
+    found = found.dropna(subset=["joint"])
     # Ties go to the first candidate.
-    best = table.loc[table.groupby("id", sort=False)["joint"].idxmax()].copy()
+    best = found.loc[found.groupby("id", sort=False)["joint"].idxmax()].copy()
     return best.assign(candidate=0)

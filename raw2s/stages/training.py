@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 _RUNTIME = {"cpus_per_worker", "gpus_per_worker", "checkpoint_steps", "learning_rates"}
 
 
-def _training(training: Training, model: Model) -> dict[str, Any]:
+def training_spec(training: Training, model: Model) -> dict[str, Any]:
+    """What of a training decides its result, for this model."""
     spec = training.model_dump(mode="json", exclude=_RUNTIME)
     return spec | {"learning_rate": training.learning_rates.get(model.name, training.learning_rate)}
 
 
-def _runtime(training: Training) -> dict[str, Any]:
+def training_runtime(training: Training) -> dict[str, Any]:
+    """How a training is run."""
     return {
         "workers": training.workers,
         "cpus": training.cpus_per_worker,
@@ -94,9 +96,9 @@ def finetune_job(
 ) -> Job:
     """Declare a fine-tuning on the ground truth of a split: weak (a weak model) or strong (the
     ceiling)."""
-    spec = {"split": split, "labels": labels, "training": _training(training, model)}
+    spec = {"split": split, "labels": labels, "training": training_spec(training, model)}
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
-    return Job("finetune", title, spec | source_spec(model), inputs, _runtime(training))
+    return Job("finetune", title, spec | source_spec(model), inputs, training_runtime(training))
 
 
 def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -142,9 +144,9 @@ def student_job(
             "split": strategy.split,
             "temperature": strategy.temperature,
         }
-    spec = {"labels": labels, "loss": loss, "training": _training(training, model)}
+    spec = {"labels": labels, "loss": loss, "training": training_spec(training, model)}
     inputs = {"supervision": supervision, "splits": splits_of} | ({"model": base} if base else {})
-    return Job("student", title, spec | source_spec(model), inputs, _runtime(training))
+    return Job("student", title, spec | source_spec(model), inputs, training_runtime(training))
 
 
 def student(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -171,10 +173,10 @@ def cdpo_job(
     spec = {
         "beta": cdpo.beta,
         "epsilon": cdpo.epsilon,
-        "training": _training(cdpo.training, model),
+        "training": training_spec(cdpo.training, model),
     }
     inputs = {"model": student_of, "pairs": pairs, "reference": reference}
-    return Job("cdpo", title, spec, inputs, _runtime(cdpo.training))
+    return Job("cdpo", title, spec, inputs, training_runtime(cdpo.training))
 
 
 def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -212,12 +214,12 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
         items,
         beta=job.spec["beta"],
         epsilon=job.spec["epsilon"],
-        training=training.model_copy(update=_device(job)),
+        training=training.model_copy(update=device(job)),
         out=out,
         work=store.work(job),
         progress=progress,
     )
-    _commit(
+    commit(
         job,
         store,
         rank,
@@ -245,21 +247,23 @@ def _fine_tune(
         items,
         labels=job.spec["labels"],
         loss=loss,
-        training=training.model_copy(update=_device(job)),
+        training=training.model_copy(update=device(job)),
         learning_rate=training.learning_rate,
         out=store.work(job) / "model",
         work=store.work(job),
         progress=progress,
         validation=validation,
     )
-    _commit(job, store, rank, notes | {"rows": len(items)}, started)
+    commit(job, store, rank, notes | {"rows": len(items)}, started)
 
 
-def _device(job: Job) -> dict[str, Any]:
+def device(job: Job) -> dict[str, Any]:
+    """The fields of `Training` that say what each worker holds."""
     return {"cpus_per_worker": job.runtime["cpus"], "gpus_per_worker": job.runtime["gpus"]}
 
 
-def _commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started: float) -> None:
+def commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started: float) -> None:
+    """Make what lies in the work folder's `model` the job's artefact (rank 0)."""
     if rank != 0:
         return
     with store.write(job) as (folder, manifest_notes):

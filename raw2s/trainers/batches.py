@@ -16,11 +16,13 @@ import torch
 
 @dataclass(frozen=True)
 class ClassificationItem:
-    """input_ids (T,), targets (N, K) class probabilities, weights (N,)."""
+    """input_ids (T,), targets (N, K) class probabilities, weights (N,) lambda; example_weight
+    multiplies the item's loss."""
 
     input_ids: list[int]
     targets: list[list[float]]
     weights: list[float]
+    example_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class TargetSequence:
     input_ids: prompt then completion; the completion's tokens are those from prompt_length on.
     units: for each completion token the word it belongs to, counted from 0 in the sequence;
     unit_logprobs: log P(W) of each word (Eq. 6), None for a hard target. weight: lambda_i.
+    token_weights: a factor for each completion token's loss, None for 1.
     """
 
     input_ids: list[int]
@@ -37,6 +40,7 @@ class TargetSequence:
     weight: float = 1.0
     units: list[int] | None = None
     unit_logprobs: list[float] | None = None
+    token_weights: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def _pad(rows: Sequence[Sequence[Any]], value: Any, dtype: torch.dtype) -> torch
 
 @dataclass(frozen=True)
 class ClassificationCollator:
-    """Batches of B items: input_ids, attention_mask (B, T), targets (B, N, K), weights (B, N)."""
+    """Batches of B items: input_ids, attention_mask (B, T), targets (B, N, K), weights (B, N),
+    example_weight (B,)."""
 
     pad_token_id: int
 
@@ -65,21 +70,24 @@ class ClassificationCollator:
             "attention_mask": _pad([[1] * len(row) for row in ids], 0, torch.long),
             "targets": torch.tensor([item.targets for item in items], dtype=torch.float32),
             "weights": torch.tensor([item.weights for item in items], dtype=torch.float32),
+            "example_weight": torch.tensor(
+                [item.example_weight for item in items], dtype=torch.float32
+            ),
         }
 
 
 @dataclass(frozen=True)
 class GenerationCollator:
-    """Batches of S sequences: input_ids, attention_mask (S, T); labels, units, unit_logprobs
-    (S, T-1), already shifted: position t is about token t + 1, -100 and -1 where it is no target;
-    sequence_weights (S,), each divided by the number of prompts in the batch."""
+    """Batches of S sequences: input_ids, attention_mask (S, T); labels, units, unit_logprobs,
+    token_weights (S, T-1), already shifted: position t is about token t + 1, -100 and -1 where it
+    is no target; sequence_weights (S,), each divided by the number of prompts in the batch."""
 
     pad_token_id: int
 
     def __call__(self, items: list[GenerationItem]) -> dict[str, torch.Tensor]:
         """One batch."""
         sequences = [sequence for item in items for sequence in item.sequences]
-        labels, units, logprobs = [], [], []
+        labels, units, logprobs, factors = [], [], [], []
         first_unit = 0
         for s in sequences:
             completion = s.input_ids[s.prompt_length :]
@@ -90,6 +98,7 @@ class GenerationCollator:
             labels.append([-100] * skipped + completion)
             units.append([-1] * skipped + [first_unit + unit for unit in own])
             logprobs.append([0.0] * skipped + [values[unit] for unit in own])
+            factors.append([0.0] * skipped + (s.token_weights or [1.0] * len(completion)))
             first_unit += len(values)
         ids = [s.input_ids for s in sequences]
         return {
@@ -98,6 +107,7 @@ class GenerationCollator:
             "labels": _pad(labels, -100, torch.long),
             "units": _pad(units, -1, torch.long),
             "unit_logprobs": _pad(logprobs, 0.0, torch.float32),
+            "token_weights": _pad(factors, 0.0, torch.float32),
             "sequence_weights": torch.tensor(
                 [s.weight / len(items) for s in sequences], dtype=torch.float32
             ),

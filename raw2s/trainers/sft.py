@@ -81,7 +81,12 @@ def batch_loss(
     if "targets" in batch:
         prediction = predict(logits) if predict is not None else None
         return losses.classification_loss(
-            logits, batch["targets"], batch["weights"], prediction=prediction, **shared
+            logits,
+            batch["targets"],
+            batch["weights"],
+            prediction=prediction,
+            example_weight=batch["example_weight"],
+            **shared,
         )
     shifted, labels = logits[:, :-1], batch["labels"]
     target_logprob = torch.zeros_like(batch["unit_logprobs"])
@@ -102,6 +107,7 @@ def batch_loss(
         target_logprob,
         batch["sequence_weights"],
         target_kind=loss.target,
+        token_weight=batch["token_weights"],
         **shared,
     )
 

@@ -115,6 +115,42 @@ def test_a_second_run_does_nothing_and_takes_seconds(storage: Path) -> None:
     assert manifests(storage) == before
 
 
+def test_experts_and_every_rule_of_weights_teach_a_student(storage: Path, tmp_path: Path) -> None:
+    """Boosted and bagged experts, weights learned and by confidence, on the tiny run's models."""
+    boosted = {"name": "boosted", "of": "gpt2", "rounds": 2, "epsilon": 0.99}
+    changes = {
+        "name": "experts",
+        "experiments.topics.ensembles": [boosted],
+        "experiments.topics.strategies": [{"strategy": "ensemw2s", "weak": ["boosted"]}],
+        "experiments.slots.ensembles": [
+            boosted | {"error_on": "validation", "level": "example", "combine": "vote"},
+            {"name": "bagged", "of": "bloom", "rounds": 2, "method": "bagging"},
+        ],
+        "experiments.slots.strategies": [
+            {"strategy": "bayesian", "weak": ["boosted", "bagged", "llama"], "weights": "dynamic",
+             "evidential": {"evidence": "exp", "reg_coef": 1e-4}},
+            {"strategy": "naive", "weights": "learned_by_type", "label": "By type"},
+            {"strategy": "joint", "cdpo": True},
+        ],
+        "experiments.slots.joint_weights": "dynamic",
+        "experiments.slots.cdpo.weights": "learned",
+    }  # fmt: skip
+    sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    copied = shutil.copytree(storage, tmp_path / "copy")
+    finished(command(copied, *sets))
+    folder = copied / "runs" / "experts"
+    table = pd.read_csv(folder / "results.csv").set_index(["experiment", "system"])
+    assert table.loc[("topics", "boosted"), "role"] == "ensemble"
+    students = table[table["role"] == "student"].loc["slots"].index
+    assert list(students) == [
+        "Bayesian Multi-Weak", "By type", "Joint Decoding", "Joint Decoding + cDPO",
+    ]  # fmt: skip
+    counts = json.loads((folder / "details.json").read_text())["counts"]
+    assert counts["slots/bagged: rounds"]["ended"] == "max_rounds 2 reached"
+    assert "expert 2: error, vote" in counts["topics/boosted: rounds"]
+    assert "learned weight" in counts["slots/By type: labels of gpt2"]
+
+
 def test_another_gamma_retrains_students_only() -> None:
     def jobs(gamma: float) -> dict[str, set[str]]:
         overrides = {

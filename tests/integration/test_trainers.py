@@ -58,6 +58,8 @@ def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
     items: Any = [
         ClassificationItem(prompt, [[0.2, 0.8], [0.9, 0.1]], [0.25, 0.75]) for prompt in prompts
     ]
+    if kind == "experts":
+        return boosted(base, list(zip(prompts, answers, strict=True)), training, **folders)
     if kind == "generation":
         items = [
             GenerationItem(
@@ -85,9 +87,34 @@ def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
     )
 
 
-CASES = [
-    (kind, zero) for kind in ("classification", "generation", "cdpo") for zero in (None, 0, 2, 3)
-]
+def boosted(
+    base: str, texts: list[tuple[list[int], list[int]]], training: Training, **folders: Any
+) -> dict[str, Any]:
+    """Two boosted experts on answer tokens; the second, whose weights the first decides, counts."""
+    import shutil
+
+    from raw2s.config import Ensemble
+    from raw2s.trainers.batches import GenerationItem, TargetSequence
+    from raw2s.trainers.experts import train_experts
+
+    truth = [
+        GenerationItem([TargetSequence(prompt + answer, len(prompt))]) for prompt, answer in texts
+    ]
+    notes = train_experts(
+        {"path": base}, truth, truth[:4],
+        ensemble=Ensemble(name="x", of="y", rounds=2, epsilon=0.99), labels=None,
+        training=training, learning_rate=training.learning_rate, **folders,
+    )  # fmt: skip
+    out = folders["out"]
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        shutil.copy(out / "expert-1" / "model.safetensors", out / "model.safetensors")
+    return notes | {"steps": 4}
+
+
+KINDS = ("classification", "generation", "cdpo", "experts")
+CASES = [(kind, zero) for kind in KINDS for zero in (None, 0, 2, 3)]
 
 
 def settings(zero: Any, workers: int) -> Training:
@@ -129,7 +156,7 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         run_config=RunConfig(name="zero", storage_path=str(tmp_path / "ray")),
     ).fit()
     start = weights_of_base(base)
-    for kind in ("classification", "generation", "cdpo"):
+    for kind in KINDS:
         notes = train(kind, str(base), str(tmp_path / f"{kind}-one"), settings(None, 1))
         one = weights(tmp_path / f"{kind}-one")
         assert notes["steps"] == 4

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -16,7 +17,7 @@ from raw2s.method.boosting import (
     Combination,
     chance_error,
     combine,
-    easy_to_hard,
+    difficulty_boundary,
     expert_weight,
 )
 from raw2s.method.sample_weights import (
@@ -383,7 +384,7 @@ def test_state_is_a_copy_and_is_checked() -> None:
         Boosting.from_state({k: v for k, v in state.items() if k != "reason"})
     with pytest.raises(ValueError, match=r"keys: \['extra'\]"):
         Boosting.from_state({**state, "extra": 1})
-    with pytest.raises(ValueError, match="2 samples, expected 3"):
+    with pytest.raises(ValueError, match=r"weights \(shape \(2,\)\) must be \(3,\)"):
         Boosting.from_state({**state, "weights": [0.5, 0.5]})
 
 
@@ -398,14 +399,29 @@ def test_bagging_draws_each_round_afresh() -> None:
     assert (bagging_indices(2_000, 4, seed=1) != drawn).any()
 
 
-def test_easy_to_hard() -> None:
-    train, held_out = easy_to_hard([3, 1, 2, 1, 3, 1, 2, 2, 2, 5], 0.4)
-    assert train.tolist() == [1, 3, 5, 2]
-    assert held_out.tolist() == [6, 7, 8, 0, 4, 9]
-    train, held_out = easy_to_hard(np.zeros(100), 0.29)  # 0.29 * 100 is 28.999999999999996
-    assert train.tolist() == list(range(29)) and held_out.tolist() == list(range(29, 100))
-    with pytest.raises(ValueError, match="leaves one side empty"):
-        easy_to_hard([1, 2, 3], 0.1)
+def test_difficulty_boundary() -> None:
+    difficulty = [3, 1, 2, 1, 3, 1, 2, 2, 2, 5]  # 1 three times, 2 four times, 3 twice, 5 once
+    for share, boundary in [(0.1, 1), (0.3, 1), (0.31, 2), (0.7, 2), (0.71, 3), (0.91, 5)]:
+        assert difficulty_boundary(difficulty, share) == boundary
+    # 0.07 * 100 is 7.000000000000001 and 0.29 * 100 is 28.999999999999996.
+    for percent in range(1, 100):
+        assert difficulty_boundary(np.arange(100), percent / 100) == percent - 1
+    assert difficulty_boundary([-0.5], 0.99) == -0.5
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.fractions(0, 1, max_denominator=100)
+)
+def test_difficulty_boundary_is_the_smallest_with_its_share(
+    difficulty: list[int], share: Fraction
+) -> None:
+    if 0 < share < 1:
+        reached = [
+            d
+            for d in difficulty
+            if Fraction(sum(x <= d for x in difficulty), len(difficulty)) >= share
+        ]
+        assert difficulty_boundary(difficulty, float(share)) == min(reached)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -421,22 +437,22 @@ HALF = [[[0.5, 0.5]]]
         (lambda: expert_weight(0.1, 1.0), "epsilon is 1.0"),
         (lambda: expert_weight(0.1, NAN), "epsilon is nan"),
         (lambda: expert_weight(0.1, 0.5, floor=0.0), "floor is 0.0"),
-        (lambda: weighted_error([1, 0], [1.0]), r"wrong has shape \(2,\), expected \(1,\)"),
-        (lambda: weighted_error([1, 2], [1, 1]), "wrong must be booleans, at 1 is 2"),
-        (lambda: weighted_error([0.0, NAN], [1, 1]), "wrong must be booleans, at 1 is nan"),
-        (lambda: weighted_error([], []), r"weights has shape \(0,\)"),
-        (lambda: weighted_error([1, 1], [0, 0]), "not all 0"),
-        (lambda: weighted_error([1, 1], [1, -1]), "at 1 is -1"),
-        (lambda: update_weights([1, NAN], [0, 1], 1), r"weights \(2,\) are not finite at 1: nan"),
+        (lambda: weighted_error([1, 0], [1.0]), r"wrong \(shape \(2,\)\) must be \(1,\)"),
+        (lambda: weighted_error([1, 2], [1, 1]), r"wrong .* in \[0, 2\) at \(1,\): 2"),
+        (lambda: weighted_error([0.0, NAN], [1, 1]), r"wrong .* at \(1,\): nan"),
+        (lambda: weighted_error([], []), r"weights \(shape \(0,\)\)"),
+        (lambda: weighted_error([1, 1], [0, 0]), r"weights \(shape \(2,\)\) is 0 everywhere"),
+        (lambda: weighted_error([1, 1], [1, -1]), r"negative at \(1,\): -1"),
+        (lambda: update_weights([1, NAN], [0, 1], 1), r"weights .* not finite at \(1,\): nan"),
         (lambda: update_weights([1, 1], [0, 1], INF), "alpha is inf"),
         (lambda: update_weights([1, 1], [0, 1], 1, level="example"), "item is None"),
         (
             lambda: update_weights([1, 1], [0, 1], 1, level="example", item=[0]),
-            r"item has shape \(1,\)",
+            r"item \(shape \(1,\)\) must be \(2,\)",
         ),
         (
             lambda: update_weights([1, 1], [0, 1], 1, level="example", item=[0.5, 1]),
-            "type float64",
+            r"item \(shape \(2,\)\) must be integers, not float64",
         ),
         (
             lambda: update_weights([1, 1], [0, 1], 1, level="window", item=[0, 1]),
@@ -453,13 +469,13 @@ HALF = [[[0.5, 0.5]]]
         ),
         (lambda: resample([1, 1], 0, 0), "count is 0"),
         (lambda: resample([1, 1], 1, -1), "seed is -1"),
-        (lambda: combine([[0.5, 0.5]], [1]), r"they are \(1, 2\)"),
-        (lambda: combine(np.zeros((1, 0, 2)), [1]), "not empty"),
-        (lambda: combine([[[0.5, 0.5], [0.5, 0.502]]], [1]), r"distribution at \(0, 1\)"),
-        (lambda: combine([[[1.5, -0.5]]], [1]), "smallest -0.5"),
-        (lambda: combine([[[NAN, 1.0]]], [1]), r"distribution at \(0, 0\)"),
-        (lambda: combine(HALF, [1, 1]), "alphas has 2 experts, probabilities have 1"),
-        (lambda: combine(HALF, [NAN]), r"alphas \(1,\) are not finite at 0"),
+        (lambda: combine([[0.5, 0.5]], [1]), r"probabilities \(shape \(1, 2\)\)"),
+        (lambda: combine(np.zeros((1, 0, 2)), [1]), r"probabilities \(shape \(1, 0, 2\)\)"),
+        (lambda: combine([[[0.5, 0.5], [0.5, 0.502]]], [1]), r"is not 1 at \(0, 1\): 1\.002"),
+        (lambda: combine([[[1.5, -0.5]]], [1]), r"negative at \(0, 0, 1\): -0\.5"),
+        (lambda: combine([[[NAN, 1.0]]], [1]), r"not finite at \(0, 0, 0\)"),
+        (lambda: combine(HALF, [1, 1]), r"alphas \(shape \(2,\)\) must be \(1,\)"),
+        (lambda: combine(HALF, [NAN]), r"alphas .* not finite at \(0,\)"),
         (lambda: combine(HALF, [1], "mean"), "kind is 'mean'"),  # type: ignore[arg-type]
         (lambda: Boosting(0, epsilon=0.5, max_rounds=1), "n_samples is 0"),
         (lambda: Boosting(1, epsilon=0.5, max_rounds=0), "max_rounds is 0"),
@@ -468,12 +484,12 @@ HALF = [[[0.5, 0.5]]]
             lambda: Boosting(1, epsilon=0.5, max_rounds=1, on_useless="go"),  # type: ignore[arg-type]
             "on_useless is 'go'",
         ),
-        (lambda: Boosting(2, epsilon=0.5, max_rounds=1, item=[0]), r"item has shape \(1,\)"),
-        (lambda: Boosting(2, epsilon=0.5, max_rounds=1).add([1]), r"expected \(2,\)"),
+        (lambda: Boosting(2, epsilon=0.5, max_rounds=1, item=[0]), r"item \(shape \(1,\)\)"),
+        (lambda: Boosting(2, epsilon=0.5, max_rounds=1).add([1]), r"wrong .* must be \(2,\)"),
         (lambda: Boosting(2, epsilon=0.5, max_rounds=1).add([1, 0], error=2), "error is 2"),
         (lambda: bagging_indices(3, 0, 0), "rounds is 0"),
-        (lambda: easy_to_hard([1, NAN], 0.5), r"difficulty \(2,\) are not finite at 1"),
-        (lambda: easy_to_hard([1, 2], 1.0), "share is 1.0"),
+        (lambda: difficulty_boundary([1, NAN], 0.5), r"difficulty .* is not finite at \(1,\)"),
+        (lambda: difficulty_boundary([1, 2], 1.0), "share is 1.0"),
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:

@@ -70,9 +70,36 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"experiments.slots.strategies": [{"strategy": "flyingsquid"}]}, "not for generation"),
     ({"experiments.slots.strategies": [{"strategy": "dawid_skene"}]}, "not for generation"),
     (
-        {"experiments.slots.strategies": [{"strategy": "naive", "weights": "learned"}]},
-        "votes for classes",
+        {"experiments.topics.strategies": [{"strategy": "naive", "weights": "learned_by_type"}]},
+        "no slot types",
     ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "class_balance": [0.5, 0.5]}]},
+        "`class_balance` is flyingsquid's",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "flyingsquid", "class_balance": [1, 0]}]},
+        "class_balance must be > 0",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "ensemw2s", "weak": ["gpt2"]}]},
+        "must name one of the ensembles []",
+    ),
+    ({"experiments.topics.ensembles": [{"name": "b", "of": "gpt3"}]}, "no weak model is called"),
+    ({"experiments.topics.ensembles": [{"name": "bloom", "of": "gpt2"}]}, "distinct names"),
+    (
+        {"experiments.topics.ensembles": [{"name": "b", "of": "gpt2", "level": "example"}]},
+        "`level` is for generation",
+    ),
+    (
+        {"experiments.slots.ensembles": [{"name": "b", "of": "gpt2", "level": "window"}]},
+        "`window` goes with `level: window`",
+    ),
+    (
+        {"experiments.slots.ensembles": [{"name": "b", "of": "gpt2", "choices": 4}]},
+        "`choices` goes with `epsilon: chance`",
+    ),
+    ({"experiments.slots.ensembles": [{"name": "b", "of": "gpt2", "epsilon": 1.5}]}, "epsilon"),
     (
         {
             "experiments.slots.strategies": [
@@ -81,7 +108,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
         },
         "balanced over classes",
     ),
-    ({"experiments.slots.joint_weights": "learned"}, "joint_weights are average or numbers"),
+    (
+        {"experiments.slots.joint_weights": "learned_by_type"},
+        "joint_weights: a score is of a whole",
+    ),
+    ({"experiments.slots.cdpo.weights": "learned_by_type"}, "cdpo: a score is of a whole"),
     ({"experiments.topics.strategies": [{"strategy": "naive"}] * 2}, "distinct names"),
     ({"experiments.topics.strong": {"name": "x"}}, "exactly one of path, scratch, precomputed"),
     (

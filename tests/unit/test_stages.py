@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 
 from raw2s.config import Cdpo, Data, Model, Precomputed, Scratch, Strategy, Task
 from raw2s.errors import ConfigError
-from raw2s.method.label_models import DawidSkene
+from raw2s.method.label_models import DawidSkene, FlyingSquid
 from raw2s.models.scratch import train_tokenizer
+from raw2s.reports.results import check_results
+from raw2s.stages.bridging import bridge_sequence
 from raw2s.stages.labels import precomputed, precomputed_job
 from raw2s.stages.preference import pairs, pairs_job
+from raw2s.stages.results import System, results, results_job
 from raw2s.stages.supervision import candidates, candidates_job, supervision, supervision_job
 from raw2s.stages.training import no_progress
 from raw2s.store import Job, Store
@@ -129,7 +133,8 @@ def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
         "two": artefact(store, "two", rows=scored({**two, **same})),
     }
     for weights, chosen, rejected in (([3.0, 1.0], "x", "y"), ([1.0, 3.0], "y", "x")):
-        job = pairs_job("t", samples, judges, splits, Cdpo(weights=weights))
+        cdpo = Cdpo(weights=weights)
+        job = pairs_job("t", samples, judges, {}, splits, cdpo, Task(name="toy_slots"))
         pairs(job, store)
         (row,) = read(store, job).to_dict("records")
         assert (row["id"], row["chosen"], row["rejected"]) == ("a", chosen, rejected)
@@ -138,6 +143,42 @@ def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
         assert notes["samples longer than a judge's context"] == 1
         assert notes["prompts with one text only"] == 1
         assert read(store, job, "texts")["completion"].to_list() == [chosen, rejected]
+
+
+def told(sequences: dict[str, tuple[str, float]]) -> pd.DataFrame:
+    """Labels of one word each: by id its text and log-probability, the end certain."""
+    return pd.DataFrame(
+        [
+            {
+                "id": item, "candidate": 0, "text": text, "finished": True, "score": 0.0,
+                "token_logprobs": [logprob], "starts": [0], "ends": [len(text.encode())],
+                "eos_logprob": 0.0,
+            }
+            for item, (text, logprob) in sequences.items()
+        ]
+    )  # fmt: skip
+
+
+def test_judges_may_weigh_by_their_own_confidence_row_by_row(store: Store, splits: Job) -> None:
+    texts = [(i, c, text) for i in "ab" for c, text in enumerate("xy")]
+    frame = pd.DataFrame(texts, columns=["id", "candidate", "text"])
+    samples = artefact(store, "samples", rows=frame)
+    # Judge one likes x, judge two likes y, each as much as the other.
+    one = {(i, c): [-1.0 - c] for i in "ab" for c in range(2)}
+    two = {(i, c): [-2.0 + c] for i in "ab" for c in range(2)}
+    judges = {
+        "one": artefact(store, "one", rows=scored(one)),
+        "two": artefact(store, "two", rows=scored(two)),
+    }
+    # On row a judge one is sure of its own label, on row b judge two.
+    labels_of = {
+        "one": artefact(store, "label one", rows=told({"a": ("s", -0.1), "b": ("s", -3.0)})),
+        "two": artefact(store, "label two", rows=told({"a": ("s", -3.0), "b": ("s", -0.1)})),
+    }
+    cdpo, task = Cdpo(weights="dynamic"), Task(name="toy_slots")
+    job = pairs_job("t", samples, judges, labels_of, splits, cdpo, task)
+    pairs(job, store)
+    assert list(read(store, job)["chosen"]) == ["x", "y"]
 
 
 def test_candidates_are_distinct_texts_of_their_best_beam(store: Store) -> None:
@@ -207,6 +248,76 @@ def test_learned_weights_follow_the_models_reliability(store: Store, splits: Job
     assert noted["model 0"]["learned weight"] == pytest.approx(weights[0, 0], abs=1e-4)
 
 
+def test_flyingsquid_takes_its_class_balance_from_the_configuration(
+    store: Store, splits: Job
+) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(600) < 0.2
+    labels_of, votes = {}, []
+    for number in range(3):
+        vote = np.where(rng.random(600) < 0.75, truth, ~truth).astype(int)
+        votes.append(2 * vote - 1)
+        table = pd.DataFrame(
+            {"id": [str(i) for i in range(600)], "probabilities": np.eye(2)[vote].tolist()}
+        )
+        labels_of[str(number)] = artefact(store, f"binary {number}", rows=table)
+    strategy = {"strategy": "flyingsquid", "class_balance": [0.8, 0.2]}
+    job = supervised(store, strategy, labels_of, splits, labels=2)
+    signed = np.stack(votes, 1)
+    expected = FlyingSquid([0.8, 0.2]).fit(signed).predict_proba(signed)
+    found = np.stack([p[0] for p in read(store, job)["probabilities"]])
+    np.testing.assert_allclose(found, expected)
+    plain = FlyingSquid().fit(signed).predict_proba(signed)
+    right = [(p.argmax(-1) == truth).mean() for p in (found, plain)]
+    assert right[0] > right[1]
+
+
+def test_weights_by_slot_type_are_a_factor_for_each_token(store: Store) -> None:
+    plain = "date: today ; name: ann"
+    tokenizer = train_tokenizer("byte_bpe", [plain] * 20, 300)
+    saved = Job("tokenizer", "strong", {})
+    with store.write(saved) as (folder, _):
+        tokenizer.save_pretrained(folder)
+    ids = [str(i) for i in range(40)]
+    prompts = artefact(store, "prompts", strong=pd.DataFrame({"id": ids, "text": ids}))
+    # Three models agree on dates but for the last, and on names but for the first.
+    answers: dict[str, list[str]] = {
+        "one": [f"date: d{i % 7} ; name: x{i % 5}" for i in range(40)],
+        "two": [f"date: d{i % 7} ; name: n{i % 7}" for i in range(40)],
+        "three": [f"date: y{i % 5} ; name: n{i % 7}" for i in range(40)],
+    }
+    labels_of = {}
+    for name, texts in answers.items():
+        rows = [
+            {
+                "id": i, "candidate": 0, "text": text, "finished": True, "score": 0.0,
+                "token_logprobs": [-0.1] * len(text), "starts": list(range(len(text))),
+                "ends": list(range(1, len(text) + 1)), "eos_logprob": -0.1,
+            }
+            for i, text in zip(ids, texts, strict=True)
+        ]  # fmt: skip
+        labels_of[name] = artefact(store, name, rows=pd.DataFrame(rows))
+    strategy = {"strategy": "naive", "weights": "learned_by_type"}
+    job = supervised(
+        store, strategy, labels_of, prompts,
+        labels=None, task=Task(name="toy_slots"), tokenizer=saved,
+    )  # fmt: skip
+    table = read(store, job)
+    assert set(table["weight"]) == {1.0}
+    for _, group in table.groupby("id"):
+        first, second, third = (
+            group.set_index("source").loc[name, "token_weights"] for name in answers
+        )
+        # A token each at the start (date) and before the end (name).
+        assert first[0] == pytest.approx(second[0]) and first[0] > third[0]
+        assert third[-2] == pytest.approx(second[-2]) and third[-2] > first[-2]
+        # The end belongs to no type: the overall weights, which sum to 1.
+        assert first[-1] + second[-1] + third[-1] == pytest.approx(1)
+        assert first[0] + second[0] + third[0] == pytest.approx(1)
+    counts = store.manifest(job)["notes"]["counts"]["one"]
+    assert counts["learned weight for date"] > counts["learned weight for name"]
+
+
 def test_a_sequence_longer_than_the_students_context_is_counted(store: Store) -> None:
     text = "play jazz"
     tokenizer = train_tokenizer("byte_bpe", [text] * 20, 270)
@@ -230,3 +341,71 @@ def test_a_sequence_longer_than_the_students_context_is_counted(store: Store) ->
     )  # fmt: skip
     assert list(read(store, job)["id"]) == ["a"]
     assert store.manifest(job)["notes"]["counts"]["weak"]["longer than the student's context"] == 1
+
+
+def test_results_have_the_predictive_distribution_and_the_dirichlets_concentration(
+    store: Store,
+) -> None:
+    test = artefact(
+        store, "with a test",
+        test=pd.DataFrame({"id": ["a", "b"], "part": ["easy", "hard"], "gold": ["1", "0"]}),
+        strong_truth=pd.DataFrame({"id": ["c"], "part": ["hard"], "gold": ["1"]}),
+    )  # fmt: skip
+    # In another order than the test, and odds of 3 to 1 for class 1, then 1 to 1.
+    answers = artefact(
+        store, "answers",
+        rows=pd.DataFrame(
+            {
+                "id": ["b", "a"],
+                "probabilities": [[0.5, 0.5], [0.25, 0.75]],
+                "logits": [[0.0, 0.0], [0.0, math.log(3)]],
+            }
+        ),
+    )  # fmt: skip
+    file = artefact(store, "file", rows=pd.DataFrame({"id": ["c"], "probabilities": [[1.0, 0.0]]}))
+    systems = [
+        System("File", "weak", "", 0, file, test, "strong"),
+        System("Naive", "student", "naive", 0, answers, test),
+        System("exp+1", "student", "bayesian", 0, answers, test, evidence="exp+1"),
+        System("exp", "student", "bayesian", 0, answers, test, evidence="exp"),
+    ]
+    job = results_job("x", systems, Task(name="toy_topics"))
+    results(job, store)
+    table = read(store, job, "results")
+    check_results(table)
+    found = table.set_index(["system", "item"])
+    assert list(found["probabilities"]["File", "c"]) == [1, 0]
+    for name, doubt, total in (("Naive", 1 / 4, math.nan), ("exp+1", 2 / 6, 6), ("exp", 1 / 4, 4)):
+        row = found.loc[name, "a"]
+        assert list(row["probabilities"]) == pytest.approx([doubt, 1 - doubt])
+        assert row["concentration"] == pytest.approx(total, nan_ok=True)
+    assert list(found["prediction"]) == ["0", "1", "0", "1", "0", "1", "0"]
+    assert list(found["c0"]) == [0, 1, 1, 1, 1, 1, 1]
+    plain = [*systems[:2], *(replace(system, evidence="") for system in systems[2:])]
+    assert results_job("x", plain, Task(name="toy_topics")).fingerprint != job.fingerprint
+
+
+def test_results_of_text_have_no_distribution(store: Store) -> None:
+    gold = json.dumps([["place", "bake"]])
+    rows = pd.DataFrame({"id": ["a", "b"], "part": "", "gold": [gold, gold]})
+    test = artefact(store, "texts", test=rows)
+    texts = {"id": ["a", "b"], "text": ["place: bake", "place: bake"], "finished": [True, False]}
+    answers = artefact(store, "text answers", rows=pd.DataFrame(texts))
+    system = System("S", "student", "naive", 0, answers, test)
+    job = results_job("x", [system], Task(name="toy_slots"))
+    results(job, store)
+    table = read(store, job, "results")
+    check_results(table)
+    assert table["probabilities"].isna().all() and table["concentration"].isna().all()
+    assert list(table["malformed"]) == [False, True]
+    assert table[["c0", "c1", "c2"]].to_numpy().tolist() == [[1, 0, 0]] * 2
+
+
+def test_a_text_with_characters_the_student_does_not_know_is_refused() -> None:
+    tokenizer = train_tokenizer("wordpiece", ["play jazz now"] * 20, 100)
+    for text, known in (("play jazz", True), ("play jazz 😀", False)):
+        label = {
+            "text": text, "token_logprobs": [-0.5], "starts": [0], "ends": [len(text.encode())],
+            "eos_logprob": -0.1,
+        }  # fmt: skip
+        assert (bridge_sequence(tokenizer, [1, 2], label) is not None) == known

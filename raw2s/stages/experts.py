@@ -1,0 +1,57 @@
+"""The stage of EnsemW2S: experts grown from a weak model on split A."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from raw2s.config import Ensemble, Model, Training
+from raw2s.stages.data import rows, source_spec
+from raw2s.stages.items import model_source, truth_items
+from raw2s.stages.training import commit, device, training_runtime, training_spec
+from raw2s.store import Job, Store
+
+if TYPE_CHECKING:
+    from raw2s.trainers.process import Progress
+
+
+def experts_job(
+    title: str,
+    ensemble: Ensemble,
+    model: Model,
+    base: Job | None,
+    splits_of: Job,
+    *,
+    labels: int | None,
+    training: Training,
+) -> Job:
+    """Declare an ensemble's experts: the weak model, fine-tuned round after round."""
+    spec: dict[str, Any] = {
+        "ensemble": ensemble.model_dump(mode="json"),
+        "labels": labels,
+        "training": training_spec(training, model),
+    }
+    inputs = {"splits": splits_of} | ({"model": base} if base else {})
+    return Job("experts", title, spec | source_spec(model), inputs, training_runtime(training))
+
+
+def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
+    """Train them; the artefact is a committee's folder (`raw2s.models.committee`)."""
+    from raw2s.trainers.experts import train_experts
+
+    labels, source = job.spec["labels"], model_source(job, store)
+    training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
+    started = time.time()
+    notes = train_experts(
+        source,
+        truth_items(rows(store, job.inputs["splits"], "weak"), source, labels),
+        truth_items(rows(store, job.inputs["splits"], "validation"), source, labels),
+        ensemble=Ensemble(**job.spec["ensemble"]),
+        labels=labels,
+        training=training.model_copy(update=device(job)),
+        learning_rate=training.learning_rate,
+        out=store.work(job) / "model",
+        work=store.work(job),
+        progress=progress,
+    )
+    commit(job, store, rank, {"rounds": notes}, started)
