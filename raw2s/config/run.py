@@ -100,7 +100,7 @@ class Experiment(Strict):
             raise ValueError(f"flyingsquid needs three voters or more, it has {voters}")
         check_weights(f"{s.strategy}: weights", s.weights, voters)
         generation = self.task.name in GENERATION_TASKS
-        if generation and s.strategy in ("flyingsquid", "dawid_skene"):
+        if generation and s.strategy in ("majority", "flyingsquid", "dawid_skene"):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
         if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
             raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")
@@ -112,6 +112,8 @@ class Experiment(Strict):
             check_weights(f"{s.name}: class_balance", s.class_balance, 2)
             if min(s.class_balance) == 0:
                 raise ValueError(f"{s.name}: class_balance must be > 0, it is {s.class_balance}")
+        if not generation and (s.target == "label_only" or s.unit == "chunk"):
+            raise ValueError(f"{s.name}: `label_only` and `chunk` are for generation")
         if not generation and (s.strategy == "joint" or s.cdpo):
             raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
         if generation and s.strategy in ("joint",) and s.weights != "average":

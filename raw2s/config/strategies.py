@@ -53,10 +53,10 @@ class Strategy(Strict):
     """One way to turn the weak models' answers into a student."""
 
     strategy: Literal[
-        "single", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian", "ensemw2s"
+        "single", "majority", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian", "ensemw2s"
     ]
-    """Single weak model, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding, Bayesian
-    Multi-Weak, or the labels of one of the `ensembles`."""
+    """Single weak model, majority vote, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding,
+    Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
     label: str | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: list[Name] | None = None
@@ -71,7 +71,11 @@ class Strategy(Strict):
     evidential: Evidential = Evidential()
     """Bayesian Multi-Weak's loss."""
     target: Literal["full", "label_only", "one_hot"] = "full"
-    """Generation: soft label with the other classes, the label's probability alone, or one-hot."""
+    """Generation: soft label with the other classes, the label's probability alone, or one-hot.
+    Classification: the weak models' probabilities (full), or their likeliest class (one_hot)."""
+    unit: Literal["word", "chunk"] = "word"
+    """Generation: what carries a weak model's probability over: words, or the smallest pieces that
+    its tokenizer and the student's both cut out whole."""
     split: Literal["confidence", "uniform", "plus_sign"] = "confidence"
     """Generation: how a word's log-probability is split over the strong model's tokens (Eq. 7)."""
     temperature: float = Field(1.0, gt=0)
@@ -86,6 +90,7 @@ class Strategy(Strict):
             return self.label
         title = {
             "single": f"Single ({self.weak[0] if self.weak else '?'})",
+            "majority": "Majority Vote",
             "naive": "Naive Multi-Weak",
             "flyingsquid": "FlyingSquid",
             "dawid_skene": "Dawid–Skene",
@@ -93,7 +98,8 @@ class Strategy(Strict):
             "bayesian": "Bayesian Multi-Weak",
             "ensemw2s": f"EnsemW2S ({self.weak[0] if self.weak else '?'})",
         }[self.strategy]
-        return title + (" + aux" if self.auxiliary else "")
+        hard = " (hard)" if self.target == "one_hot" else ""
+        return title + hard + (" + aux" if self.auxiliary else "")
 
 
 class Cdpo(Strict):

@@ -31,6 +31,7 @@ from raw2s.method.arrays import (
 )
 from raw2s.method.targets import at_least_float32, check_finite, check_indices, refuse_tensor
 
+Unit = Literal["word", "chunk"]
 Rule = Literal["confidence", "uniform", "plus_sign"]
 TargetKind = Literal["full", "label_only", "one_hot"]
 
@@ -52,25 +53,31 @@ def word_targets(
     strong_spans: Sequence[Span],
     *,
     weak_eos_logprob: float | None,
+    unit: Unit = "word",
 ) -> WordTargets:
     """Words and their log-probabilities (Eq. 6) for the strong tokens of `text`.
 
-    Byte spans without special tokens; weak_logprobs one <= 0 for each weak span. With
-    weak_eos_logprob the result has one more entry, the strong end-of-sequence token, a unit of
-    its own. Raises AlignmentError (`align`) and ValueError for log-probabilities that do not fit.
+    unit: "word", or "chunk" for the smallest pieces that both tokenizers cut out whole, of which a
+    word has one or more. Byte spans without special tokens; weak_logprobs one <= 0 for each weak
+    span. With weak_eos_logprob the result has one more entry, the strong end-of-sequence token, a
+    unit of its own. Raises AlignmentError (`align`) and ValueError for log-probabilities that do
+    not fit.
     """
     logprobs = check_finite_array("weak_logprobs", weak_logprobs, (len(weak_spans),))
     refuse(logprobs > 0, "weak_logprobs", logprobs.shape, "is not <= 0", logprobs)
     if weak_eos_logprob is not None and not -math.inf < weak_eos_logprob <= 0:
         raise ValueError(f"weak_eos_logprob must be finite and <= 0, it is {weak_eos_logprob}")
-    found = words(text, align(text, weak_spans, strong_spans))
+    check_one_of("unit", unit, get_args(Unit))
+    found = align(text, weak_spans, strong_spans)
+    if unit == "word":
+        found = words(text, found)
     sums = [float(logprobs[w.weak.start : w.weak.stop].sum()) for w in found]
     lengths = [len(w.strong) for w in found]
     if weak_eos_logprob is not None:
         sums.append(weak_eos_logprob)
         lengths.append(1)
-    unit = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    return WordTargets(unit, np.asarray(sums, dtype=np.float64))
+    owner = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    return WordTargets(owner, np.asarray(sums, dtype=np.float64))
 
 
 def split_logprob(

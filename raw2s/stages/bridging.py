@@ -18,6 +18,7 @@ from raw2s.stages.weights import text_lambdas
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
+    from raw2s.method.bridge import Unit
     from raw2s.tasks import Task
     from raw2s.trainers.process import Progress
 
@@ -55,7 +56,7 @@ def bridged(
             counts[name]["unfinished"] += not answer["finished"]
             counts[name]["empty"] += not answer["text"]
             counts[name]["malformed"] += task.parse(answer["text"])[1]
-            sequence = bridge_sequence(tokenizer, prompt, answer)
+            sequence = bridge_sequence(tokenizer, prompt, answer, job.spec["unit"])
             if sequence is None:
                 counts[name]["refused by the bridge"] += 1
                 continue
@@ -120,7 +121,7 @@ def _token_types(tokenizer: Any, text: str, task: Task) -> list[str]:
 
 
 def bridge_sequence(
-    tokenizer: Any, prompt: list[int], answer: Mapping[str, Any]
+    tokenizer: Any, prompt: list[int], answer: Mapping[str, Any], unit: Unit = "word"
 ) -> dict[str, Any] | None:
     """One weak sequence in the strong model's tokens, with its words' log-probabilities.
 
@@ -148,6 +149,7 @@ def bridge_sequence(
             [float(value) for value in answer["token_logprobs"]],
             spans,
             weak_eos_logprob=float(answer["eos_logprob"]) if ended else None,
+            unit=unit,
         )
     except AlignmentError:
         return None

@@ -75,11 +75,15 @@ def supervision_job(
     labels_of: the weak models that take part. The table does not depend on the student's loss, so
     Naive and Bayesian Multi-Weak share one.
     """
-    own = ("flyingsquid", "dawid_skene", "joint")
+    own = ("majority", "flyingsquid", "dawid_skene", "joint")
     kind = strategy.strategy if strategy.strategy in own else "all"
     spec: dict[str, Any] = {"kind": kind, "labels": labels, "weights": strategy.weights}
     if strategy.class_balance is not None:
         spec["class_balance"] = strategy.class_balance
+    if labels is None:
+        spec["unit"] = strategy.unit
+    else:
+        spec["target"] = strategy.target
     inputs: dict[str, Job] = {"splits": splits_of}
     if joint is None:
         inputs |= {f"label.{name}": job for name, job in labels_of.items()}
@@ -120,7 +124,7 @@ def table(store: Store, job: Job) -> pd.DataFrame:
 def _classification(
     job: Job, labels_of: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    from raw2s.method.label_models import DawidSkene, FlyingSquid
+    from raw2s.method.label_models import DawidSkene, FlyingSquid, MajorityVote
 
     ids = next(iter(labels_of.values()))["id"].to_list()
     # (B, N, K)
@@ -132,8 +136,11 @@ def _classification(
         axis=1,
     )
     votes, classes = given.argmax(-1), given.shape[-1]
-    if job.spec["kind"] in ("flyingsquid", "dawid_skene"):
-        if job.spec["kind"] == "flyingsquid":
+    kind = job.spec["kind"]
+    if kind in ("majority", "flyingsquid", "dawid_skene"):
+        if kind == "majority":
+            posterior = MajorityVote(classes).fit(votes).predict_proba(votes)
+        elif kind == "flyingsquid":
             signed = np.where(votes == 1, 1, -1)
             model = FlyingSquid(job.spec.get("class_balance"))
             posterior = model.fit(signed).predict_proba(signed)
@@ -143,6 +150,8 @@ def _classification(
         lambdas = Lambdas(np.ones((len(ids), 1)))
     else:
         lambdas = class_lambdas(job.spec["weights"], list(labels_of), given)
+    if job.spec["target"] == "one_hot":
+        given = np.eye(classes)[given.argmax(-1)]
     rows = pd.DataFrame(
         {
             "id": ids,

@@ -17,7 +17,7 @@ TEXT = "wake me at seven"
 
 @pytest.mark.parametrize("kind", ["byte_bpe", "metaspace_bpe", "character"])
 def test_words_keep_their_probability_in_the_students_tokens(kind: str) -> None:
-    tokenizer = train_tokenizer(kind, ["wake", "me", "at", "se", "ven"] * 3, 290)
+    tokenizer = train_tokenizer(kind, ["wake me", "at", "se", "ven"] * 3, 290)
     # The weak model's tokens are the words; white space goes with the word after it.
     starts, ends = [0, 4, 7, 10], [4, 7, 10, 16]
     logprobs = [-1.0, -0.25, -2.0, -3.0]

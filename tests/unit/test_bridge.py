@@ -18,6 +18,19 @@ from raw2s.method.bridge import (
 )
 
 
+def test_chunks_carry_their_own_probability() -> None:
+    # "ab|c d" against "ab|c| d": three chunks, two words.
+    weak, strong = [(0, 2), (2, 3), (3, 5)], [(0, 1), (1, 2), (2, 3), (3, 5)]
+    found = word_targets(
+        "abc d", weak, [-1.0, -2.0, -4.0], strong, weak_eos_logprob=-8.0, unit="chunk"
+    )
+    assert found.unit.tolist() == [0, 0, 1, 2, 3]
+    assert found.unit_logprob.tolist() == [-1.0, -2.0, -4.0, -8.0]
+    whole = word_targets("abc d", weak, [-1.0, -2.0, -4.0], strong, weak_eos_logprob=-8.0)
+    assert whole.unit.tolist() == [0, 0, 0, 1, 2]
+    assert whole.unit_logprob.tolist() == [-3.0, -4.0, -8.0]
+
+
 def test_words_by_hand() -> None:
     text = "wake me"
     weak = [(0, 2), (2, 4), (4, 7)]  # wa|ke| me

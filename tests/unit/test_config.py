@@ -67,6 +67,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "weights must be >= 0",
     ),
     ({"experiments.topics.strategies": [{"strategy": "joint"}]}, "for generation"),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "target": "label_only"}]},
+        "are for generation",
+    ),
+    ({"experiments.topics.strategies": [{"strategy": "naive", "unit": "chunk"}]}, "for generation"),
+    ({"experiments.slots.strategies": [{"strategy": "majority"}]}, "not for generation"),
     ({"experiments.slots.strategies": [{"strategy": "flyingsquid"}]}, "not for generation"),
     ({"experiments.slots.strategies": [{"strategy": "dawid_skene"}]}, "not for generation"),
     (

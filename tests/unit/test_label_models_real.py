@@ -24,7 +24,9 @@ NAMES = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 
 
 @pytest.mark.parametrize("seed", STATED)
-def test_every_combination_is_above_the_worst_model(data_folder: Path, seed: int) -> None:
+def test_every_combination_is_above_the_worst_model(
+    data_folder: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = data_folder / "sciq_gpt2_weak_labels" / f"weak_labels_seed{seed}.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -48,9 +50,10 @@ def test_every_combination_is_above_the_worst_model(data_folder: Path, seed: int
     # A tie, which an even number of votes can end in, is half right.
     own = {name: p[np.arange(len(truth)), truth] for name, p in posteriors.items()}
     scores = {name: float(np.heaviside(p - 0.5, 0.5).mean()) for name, p in own.items()}
-    print(f"\nSciQ, seed {seed}, {len(truth)} items, accuracy")
-    for name, score in {**singles, **scores}.items():
-        print(f"  {name:<18}{score:.4f}")
-    print("  weights", {kind: w.round(3).tolist() for kind, w in weights.items()})
+    with capsys.disabled():
+        print(f"\nSciQ, seed {seed}, {len(truth)} items, accuracy")
+        for name, score in {**singles, **scores}.items():
+            print(f"  {name:<18}{score:.4f}")
+        print("  weights", {kind: w.round(3).tolist() for kind, w in weights.items()})
     worst = min(singles.values())
     assert {name: score for name, score in scores.items() if score <= worst} == {}

@@ -237,6 +237,21 @@ def test_dawid_skene_is_one_posterior_for_all_models(store: Store, splits: Job) 
     assert {len(w) for w in found["weights"]} == {1}
 
 
+@pytest.mark.parametrize("strategy", ["majority", "naive"])
+def test_hard_labels_are_the_most_probable_class(store: Store, splits: Job, strategy: str) -> None:
+    labels_of = votes_of(store, 0, [0.9, 0.8, 0.6])
+    job = supervised(store, {"strategy": strategy, "target": "one_hot"}, labels_of, splits)
+    given = np.stack([np.stack(p) for p in read(store, job)["probabilities"]])
+    votes = np.stack(
+        [np.stack(read(store, j)["probabilities"]).argmax(-1) for j in labels_of.values()], 1
+    )
+    if strategy == "majority":
+        # The first of the leaders.
+        counts = np.stack([(votes == k).sum(1) for k in range(3)], 1)
+        votes = counts.argmax(1)[:, None]
+    np.testing.assert_array_equal(given, np.eye(3)[votes])
+
+
 def test_learned_weights_follow_the_models_reliability(store: Store, splits: Job) -> None:
     labels_of = votes_of(store, 1, [0.95, 0.8, 0.5])
     strategy = {"strategy": "naive", "weights": "learned"}
