@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raw2s.config import Experiment, Model, Run, Training
+from raw2s.config import Experiment, Labelling, Model, Run, Training
 from raw2s.errors import ConfigError
 
 _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
@@ -34,20 +34,29 @@ def needs(run: Run) -> list[Need]:
         for model in hosted:
             found.append(_training(f"{name}: weak models", model, e.weak_training))
         for model in hosted:
-            labelling = e.labelling
-            found.append(
-                Need(
-                    f"{name}: weak labels", model.name, labelling.actors,
-                    labelling.cpus_per_actor, labelling.gpus_per_actor, _hosting(model), False,
-                )
-            )  # fmt: skip
+            found.append(_labelling(name, model.name, _hosting(model), e.labelling))
         by_name = {m.name: m for m in hosted}
         for ensemble in e.ensembles:
+            each = _hosting(by_name[ensemble.of])
+            memory = None if each is None else ensemble.rounds * each
             found.append(_training(f"{name}: experts", by_name[ensemble.of], e.weak_training))
+            found.append(_labelling(name, ensemble.name, memory, e.labelling))
         found.append(_training(f"{name}: students, ceiling", e.strong, e.strong_training))
         if any(s.cdpo for s in e.strategies):
             found.append(_training(f"{name}: cDPO", e.strong, e.cdpo.training))
     return found
+
+
+def _labelling(experiment: str, model: str, memory: float | None, how: Labelling) -> Need:
+    return Need(
+        f"{experiment}: weak labels",
+        model,
+        how.actors,
+        how.cpus_per_actor,
+        how.gpus_per_actor,
+        memory,
+        False,
+    )
 
 
 def _training(stage: str, model: Model, t: Training) -> Need:
@@ -92,7 +101,7 @@ def check_cluster(run: Run) -> None:
 
     have = nodes()
     for need in needs(run):
-        room = sum(_times(node, need) for node in have)
+        room = places(have, need.cpus, need.gpus)
         units = need.at_once if need.group else 1
         if room < units:
             sizes = ", ".join(f"{node['CPU']:g} CPUs and {node['GPU']:g} GPUs" for node in have)
@@ -102,11 +111,11 @@ def check_cluster(run: Run) -> None:
             )
 
 
-def _times(node: Mapping[str, float], need: Need) -> int:
-    """How often the need fits on a node."""
-    asked = {"CPU": need.cpus, "GPU": need.gpus}
+def places(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
+    """How many workers or actors of so many CPUs and GPUs, not both 0, the nodes can hold."""
+    asked = {what: each for what, each in (("CPU", cpus), ("GPU", gpus)) if each}
     # Fractions such as 0.1 have no exact binary form.
-    return min(int(node[what] / each + 1e-9) for what, each in asked.items() if each)
+    return sum(min(int(node[what] / each + 1e-9) for what, each in asked.items()) for node in nodes)
 
 
 def check_experiment(name: str, e: Experiment, classes: int | None) -> None:

@@ -12,11 +12,13 @@ from raw2s.config.models import Model, Precomputed, Pretraining, Scratch
 from raw2s.config.reading import dump, load, parse
 from raw2s.config.run import Cluster, Experiment, Run
 from raw2s.config.strategies import Auxiliary, Cdpo, Evidential, Strategy, Weights
+from raw2s.config.sweep import Between, Search, Simplex
 from raw2s.config.training import Labelling, Training
 
 __all__ = [
     "GENERATION_TASKS",
     "Auxiliary",
+    "Between",
     "Cdpo",
     "Cluster",
     "Data",
@@ -29,6 +31,8 @@ __all__ = [
     "Pretraining",
     "Run",
     "Scratch",
+    "Search",
+    "Simplex",
     "Strategy",
     "Task",
     "Training",

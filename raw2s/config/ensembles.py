@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from raw2s.config.fields import Name, Positive, Strict
 
+# `choices` goes with one value of epsilon, `window` with one of level.
+_BOOSTING = ("epsilon", "use", "level", "on_useless")
+
 
 class Ensemble(Strict):
     """Experts that are trained on split A one after another and answer together (EnsemW2S).
@@ -51,4 +54,8 @@ class Ensemble(Strict):
             raise ValueError(f"ensemble {self.name}: `window` goes with `level: window`, only")
         if self.choices is not None and self.epsilon != "chance":
             raise ValueError(f"ensemble {self.name}: `choices` goes with `epsilon: chance`, only")
+        for option in _BOOSTING:
+            default = Ensemble.model_fields[option].default
+            if self.method == "bagging" and getattr(self, option) != default:
+                raise ValueError(f"ensemble {self.name}: `{option}` is for boosting")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def load(
     """
     raw = _read(Path(path))
     for key, value in (overrides or {}).items():
-        _set(raw, key.split("."), value)
+        set_key(raw, key.split("."), value)
     return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
 
 
@@ -95,7 +96,11 @@ def _unshared(node: Any) -> Any:
     return node
 
 
-def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+def set_key(raw: dict[str, Any], keys: Sequence[str | int], value: Any) -> None:
+    """Set a nested key of plain dictionaries and lists, making the dictionaries on the way to it.
+
+    Raises ConfigError where a list has no such place, or a plain value stands in the way.
+    """
     node: Any = raw
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
@@ -108,7 +113,7 @@ def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
             else:
                 node = node[index]
         except (ValueError, IndexError, TypeError) as error:
-            raise ConfigError(f"no key {'.'.join(keys)} to set") from error
+            raise ConfigError(f"no key {'.'.join(map(str, keys))} to set") from error
 
 
 def _one_line(error: ValidationError) -> str:

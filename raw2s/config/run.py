@@ -10,8 +10,9 @@ from raw2s.config.data import GENERATION_TASKS, Task
 from raw2s.config.ensembles import Ensemble
 from raw2s.config.fields import Name, Positive, Strict
 from raw2s.config.models import Model
-from raw2s.config.strategies import Cdpo, Strategy, Weights, check_weights
-from raw2s.config.training import Labelling, Training
+from raw2s.config.strategies import Cdpo, Strategy, Weights, check_distinct, check_weights
+from raw2s.config.sweep import Search
+from raw2s.config.training import Labelling, Training, WeakTraining
 
 
 class Experiment(Strict):
@@ -23,7 +24,7 @@ class Experiment(Strict):
     """The weak models."""
     strong: Model
     """The strong model: student and ceiling."""
-    weak_training: Training = Training(keep_best=True)
+    weak_training: WeakTraining = WeakTraining()
     """How each weak model is fine-tuned on A."""
     strong_training: Training = Training()
     """How students and ceiling are trained on B."""
@@ -37,7 +38,7 @@ class Experiment(Strict):
     """For the strategies with `cdpo: true`."""
     joint_weights: Weights = "average"
     """The weights of Joint Decoding's scores (see `Weights`)."""
-    joint_scorers: list[Name] | None = None
+    joint_scorers: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that score in Joint Decoding; none: all."""
 
     @model_validator(mode="after")
@@ -51,12 +52,11 @@ class Experiment(Strict):
         if self.strong.precomputed:
             raise ValueError("the strong model cannot be a file of labels")
         titles = [s.name for s in self.strategies]
+        titles += [f"{s.name} + cDPO" for s in self.strategies if s.cdpo]
         for name in taken:
             if name in (*titles, "Ceiling", "ceiling", "splits"):
                 raise ValueError(f"a model cannot be called {name!r}: something else is")
-        twice = sorted({t for t in titles if titles.count(t) > 1})
-        if twice:
-            raise ValueError(f"strategies need distinct names, twice there: {twice}")
+        check_distinct("strategies need distinct names", titles)
         for ensemble in self.ensembles:
             self._check_ensemble(ensemble)
         for s in self.strategies:
@@ -66,9 +66,22 @@ class Experiment(Strict):
                 raise ValueError(f"{where}: a score is of a whole answer, not of a slot type")
         check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
         check_weights("cdpo.weights", self.cdpo.weights, len(names))
+        check_distinct("joint_scorers", self.joint_scorers or [])
         for name in self.joint_scorers or []:
             if name not in names:
                 raise ValueError(f"joint_scorers: no weak model is called {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _validated(self) -> Experiment:
+        for where, training in (
+            ("strong_training", self.strong_training), ("cdpo.training", self.cdpo.training),
+        ):  # fmt: skip
+            if training.keep_best:
+                raise ValueError(
+                    f"{where}: keep_best is for weak_training: students are not validated against "
+                    "the ground truth"
+                )
         return self
 
     def _check_ensemble(self, ensemble: Ensemble) -> None:
@@ -90,6 +103,7 @@ class Experiment(Strict):
                 raise ValueError(
                     f"{s.strategy}: no weak model is called {name!r}; there are {names + ensembles}"
                 )
+        check_distinct(f"{s.strategy}: weak", s.weak or [])
         if s.strategy == "single" and len(s.weak or []) != 1:
             raise ValueError("single: `weak` must name one weak model")
         named = s.weak or []
@@ -114,6 +128,9 @@ class Experiment(Strict):
                 raise ValueError(f"{s.name}: class_balance must be > 0, it is {s.class_balance}")
         if not generation and (s.target == "label_only" or s.unit == "chunk"):
             raise ValueError(f"{s.name}: `label_only` and `chunk` are for generation")
+        for option in ("split", "temperature"):
+            if not generation and getattr(s, option) != Strategy.model_fields[option].default:
+                raise ValueError(f"{s.name}: `{option}` is for generation")
         if not generation and (s.strategy == "joint" or s.cdpo):
             raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
         if generation and s.strategy in ("joint",) and s.weights != "average":
@@ -157,3 +174,28 @@ class Run(Strict):
     """The experiments, by name."""
     cluster: Cluster = Cluster()
     """Resources."""
+    sweep: Search | None = None
+    """What `raw2s sweep` searches over; other commands do not read it."""
+
+    @model_validator(mode="after")
+    def _seeds(self) -> Run:
+        check_distinct("seeds", self.seeds)
+        return self
+
+    @model_validator(mode="after")
+    def _sweep(self) -> Run:
+        search = self.sweep
+        if search is None:
+            return self
+        if search.experiment not in self.experiments:
+            raise ValueError(
+                f"sweep: no experiment is called {search.experiment!r}; there are "
+                f"{list(self.experiments)}"
+            )
+        names = [s.name for s in self.experiments[search.experiment].strategies]
+        if search.strategy not in names:
+            raise ValueError(
+                f"sweep: no strategy of {search.experiment} is called {search.strategy!r}; "
+                f"there are {names}"
+            )
+        return self

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raw2s.config.fields import Name, Positive, Share, Strict
-from raw2s.config.training import Training
+from raw2s.config.training import CdpoTraining
 
 
 class Auxiliary(Strict):
@@ -36,10 +37,11 @@ class Evidential(Strict):
     """The regulariser's coefficient at the end of its annealing."""
     regulariser: Literal["per_label", "mixed"] = "per_label"
     """Mixed over labels (the paper), or one with the soft label inside (the authors' code)."""
-    clamp: float = Field(10.0, gt=0)
+    clamp: float = Field(10.0, gt=0, le=25)
     """Logits are clamped to plus or minus this inside the regulariser."""
     max_regulariser: float | None = Field(None, gt=0)
-    """Largest value of the regulariser at a token; the share that is cut is reported."""
+    """Largest value of one weak label's regulariser, at a text or a token, before the coefficient;
+    the share that is cut is reported."""
     annealing: Share = 1.0
     """Share of training over which the coefficient rises from 0; 0: there from the start."""
 
@@ -59,11 +61,11 @@ class Strategy(Strict):
     Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
     label: str | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
-    weak: list[Name] | None = None
+    weak: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that take part, by name, and ensembles of them; none: all weak models
     (single, ensemw2s: one name)."""
     weights: Weights = "average"
-    """Their weights, lambda (see `Weights`)."""
+    """Naive and Bayesian Multi-Weak: their weights, lambda (see `Weights`)."""
     class_balance: list[float] | None = None
     """FlyingSquid: P(class 0), P(class 1); none: equal."""
     auxiliary: Auxiliary | None = None
@@ -82,6 +84,14 @@ class Strategy(Strict):
     """Generation: T in Eq. 7's exponent."""
     cdpo: bool = False
     """Generation: conservative DPO after the supervised training."""
+
+    @model_validator(mode="after")
+    def _used_options(self) -> Strategy:
+        if self.strategy not in ("naive", "joint", "bayesian") and self.weights != "average":
+            raise ValueError(f"{self.name}: `weights` are for naive and bayesian")
+        if self.strategy != "bayesian" and self.evidential != Evidential():
+            raise ValueError(f"{self.name}: `evidential` is for bayesian")
+        return self
 
     @property
     def name(self) -> str:
@@ -121,7 +131,7 @@ class Cdpo(Strict):
     """The judges' weights; those that depend on what they say take their own labels of B."""
     rows: Positive | None = None
     """Rows of B used; none: all."""
-    training: Training = Training(learning_rate=5e-7, batch_size=2)
+    training: CdpoTraining = CdpoTraining()
     """How TRL trains."""
 
 
@@ -133,3 +143,10 @@ def check_weights(where: str, weights: Weights, models: int) -> None:
         raise ValueError(f"{where}: {len(weights)} weights for {models} weak models")
     if not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
         raise ValueError(f"{where}: weights must be >= 0 and not all 0, they are {weights}")
+
+
+def check_distinct(where: str, values: Sequence[object]) -> None:
+    """Raise ValueError, which names them, if there are values more than once."""
+    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{where}: {twice} given twice")

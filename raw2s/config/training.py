@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raw2s.config.fields import Positive, Share, Strict
+from raw2s.config.fields import Positive, Strict
 
 
 class Training(Strict):
@@ -24,16 +24,17 @@ class Training(Strict):
     """Another rate for a model by its name (the paper's OPT has twice the others')."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """To zero over the run (constant: not)."""
-    warmup: Share = 0.0
+    warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the steps that the rate rises in."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     """Adam is AdamW without weight decay."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's."""
     precision: Literal["float32", "bfloat16", "autocast"] = "float32"
-    """Weights in float32 or bfloat16; autocast: float32 weights, bfloat16 products."""
+    """autocast: float32 weights, bfloat16 products. bfloat16: bfloat16 weights, of which DeepSpeed
+    keeps a float32 copy that is updated (needs `zero_stage`)."""
     keep_best: bool = False
-    """Keep the epoch with the lowest validation loss instead of the last (weak models do)."""
+    """Keep the epoch with the lowest validation loss instead of the last (weak models only)."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
     zero_stage: Literal[0, 1, 2, 3] | None = None
@@ -60,6 +61,32 @@ class Training(Strict):
                 f"micro_batch_size {self.micro_batch_size or 1}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _updates_count(self) -> Training:
+        # An update of less than half a step, 1/512 to 1/256 of the weight, is rounded away.
+        if self.precision == "bfloat16" and self.zero_stage is None:
+            raise ValueError(
+                "precision bfloat16 alone loses small updates: set zero_stage (0 is enough), or "
+                "precision: autocast"
+            )
+        return self
+
+
+class WeakTraining(Training):
+    """How a weak model is fine-tuned: its best epoch counts."""
+
+    keep_best: bool = True
+    """Keep the epoch with the lowest validation loss instead of the last."""
+
+
+class CdpoTraining(Training):
+    """How TRL trains: slower than supervised training."""
+
+    batch_size: Positive = 2
+    """Pairs a step, over all workers."""
+    learning_rate: float = Field(5e-7, gt=0)
+    """Peak of the schedule."""
 
 
 class Labelling(Strict):

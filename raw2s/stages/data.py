@@ -118,15 +118,19 @@ def fit_job(
     inputs = {"splits": splits_of} | {
         m.name: tokenizers[m.name] for m in models if m.scratch is not None
     }
-    return Job("fit", title, spec, inputs)
+    return Job("fit", title, spec, inputs, version=2)
 
 
 def fit(job: Job, store: Store, progress: Progress) -> None:
-    """Raise ConfigError for a text that is longer than a model's context."""
+    """Raise ConfigError for a text that is longer than a model's context.
+
+    Notes the longest texts, and how many true answers hold a piece that the tokenizer does not
+    know: what the model learns there is the unknown token, and it can never write such an answer.
+    """
     from raw2s.models.encoding import encode_completion, encode_prompt
     from raw2s.models.loading import load_context, load_tokenizer
 
-    longest = {}
+    longest, unknown = {}, {}
     for done, model in enumerate(job.spec["models"]):
         progress(done, len(job.spec["models"]))
         source = model.get("source") or {"path": str(store.path(job.inputs[model["name"]]))}
@@ -144,12 +148,15 @@ def fit(job: Job, store: Store, progress: Progress) -> None:
             answers = [0] * len(prompts)
             if job.spec["generation"]:
                 # A full answer and its end: a judge reads both.
-                answers = [job.spec["max_new_tokens"] + 1] * len(prompts)
+                full = job.spec["max_new_tokens"] + 1
+                answers = [full] * len(prompts)
                 if "target" in frame:
-                    answers = [
-                        max(least, len(encode_completion(tokens, text)[0]))
-                        for least, text in zip(answers, frame["target"], strict=True)
-                    ]
+                    targets = [encode_completion(tokens, text)[0] for text in frame["target"]]
+                    answers = [max(full, len(ids)) for ids in targets]
+                    # The last is the end, which is also the unknown token of some models.
+                    cannot = sum(tokens.unk_token_id in ids[:-1] for ids in targets)
+                    if cannot:
+                        unknown[f"{model['name']}, {name}"] = cannot
             need, at = max(
                 zip(map(sum, zip(prompts, answers, strict=True)), frame["id"], strict=True)
             )
@@ -161,6 +168,7 @@ def fit(job: Job, store: Store, progress: Progress) -> None:
                 )
     with store.write(job) as (_, notes):
         notes["longest"] = longest
+        notes["answers with unknown pieces"] = unknown
 
 
 def source_spec(model: Model) -> dict[str, Any]:

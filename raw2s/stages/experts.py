@@ -26,13 +26,16 @@ def experts_job(
     training: Training,
 ) -> Job:
     """Declare an ensemble's experts: the weak model, fine-tuned round after round."""
+    # What people call the ensemble and its weak model changes no result.
+    names = {"name", "of"}
     spec: dict[str, Any] = {
-        "ensemble": ensemble.model_dump(mode="json"),
+        "ensemble": ensemble.model_dump(mode="json", exclude=names),
         "labels": labels,
         "training": training_spec(training, model),
     }
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
-    return Job("experts", title, spec | source_spec(model), inputs, training_runtime(training))
+    runtime = training_runtime(training) | {"ensemble": ensemble.model_dump(include=names)}
+    return Job("experts", title, spec | source_spec(model), inputs, runtime)
 
 
 def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -46,7 +49,7 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
         source,
         truth_items(rows(store, job.inputs["splits"], "weak"), source, labels),
         truth_items(rows(store, job.inputs["splits"], "validation"), source, labels),
-        ensemble=Ensemble(**job.spec["ensemble"]),
+        ensemble=Ensemble(**job.spec["ensemble"], **job.runtime["ensemble"]),
         labels=labels,
         training=training.model_copy(update=device(job)),
         learning_rate=training.learning_rate,

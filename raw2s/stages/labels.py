@@ -61,13 +61,18 @@ def label_job(
 
 
 def answer_job(
-    title: str, model_of: Job, splits_of: Job, labelling: Labelling, labels: int | None
+    title: str,
+    model_of: Job,
+    splits_of: Job,
+    labelling: Labelling,
+    labels: int | None,
+    split: str = "test",
 ) -> Job:
-    """Declare a model's answers to the test: class logits, or greedy text."""
+    """Declare a model's answers to the test or another split: class logits, or greedy text."""
     options = {"beams": 1, "sequences": 1, "max_new_tokens": labelling.max_new_tokens}
     return _ask_job(
         "answer", title, model_of, {"splits": splits_of}, labelling,
-        _question(labels, options) | {"split": "test"}, version=2,
+        _question(labels, options) | {"split": split}, version=2,
     )  # fmt: skip
 
 

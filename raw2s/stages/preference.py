@@ -72,5 +72,5 @@ def pairs(job: Job, store: Store) -> None:
         frame.to_parquet(folder / "rows.parquet", index=False)
         texts.to_parquet(folder / "texts.parquet", index=False)
         notes["pairs"] = len(frame)
-        notes["prompts with one text only"] = int(samples["id"].nunique()) - len(frame)
+        notes["prompts without a pair"] = int(samples["id"].nunique()) - len(frame)
         notes["samples longer than a judge's context"] = unscored

@@ -31,7 +31,7 @@ class System:
     answers: Job
     splits: Job
     split: str = "test"
-    """A file of labels has no answers to the test: it is judged on split B."""
+    """What it is judged on; a file of labels has no answers to the test, but to split B."""
     evidence: str = ""
     """The evidence function of an evidential student: its logits are a Dirichlet's."""
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from raw2s.config import Model, Strategy, Weights
 from raw2s.config import Task as TaskConfig
+from raw2s.errors import ConfigError
 from raw2s.stages.bridging import bridged
 from raw2s.stages.data import source_spec
 from raw2s.stages.weights import Lambdas, class_lambdas, read_labels, text_lambdas
@@ -102,7 +103,7 @@ def supervision_job(
 
 def supervision(job: Job, store: Store, progress: Progress) -> None:
     """Write the table: class distributions and weights, or target sequences with word
-    log-probabilities."""
+    log-probabilities. Raises ConfigError where no sequence can be used."""
     labels_of = {name: table(store, label) for name, label in _inputs(job, "label.").items()}
     if job.spec["labels"] is not None:
         rows, counts = _classification(job, labels_of)
@@ -110,6 +111,8 @@ def supervision(job: Job, store: Store, progress: Progress) -> None:
         if job.spec["kind"] == "joint":
             labels_of = {"joint": _best_candidates(job, store)}
         rows, counts = bridged(job, store, labels_of, progress)
+    if rows.empty:
+        raise ConfigError(f"{job.title}: no weak sequence can teach the student: {counts}")
     with store.write(job) as (folder, notes):
         rows.to_parquet(folder / "rows.parquet", index=False)
         notes["counts"] = counts

@@ -20,6 +20,8 @@ def trainer_arguments(
 
     # transformers 5 takes the folder of TensorBoard files from the environment only.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs)
+    # transformers' "constant" has no warm-up.
+    constant = training.schedule == "constant"
     micro = training.micro_batch_size or training.batch_size // training.workers
     keep_best = validate and training.keep_best
     arguments: dict[str, Any] = {
@@ -29,7 +31,7 @@ def trainer_arguments(
         "per_device_eval_batch_size": max(micro, 16),
         "gradient_accumulation_steps": training.batch_size // (micro * training.workers),
         "learning_rate": learning_rate,
-        "lr_scheduler_type": training.schedule,
+        "lr_scheduler_type": "constant_with_warmup" if constant else training.schedule,
         "warmup_steps": training.warmup,
         "weight_decay": training.weight_decay if training.optimizer == "adamw" else 0.0,
         "optim": "adamw_torch",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from raw2s import config
+from raw2s.checks import needs
 from raw2s.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +127,75 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "batch_size 5 is not a multiple of workers 2",
     ),
     ({"experiments.slots.labelling": {"beams": 2, "candidates": 3}}, "more than beams"),
+    (
+        {"experiments.topics.strong_training.keep_best": True},
+        "strong_training: keep_best is for weak_training",
+    ),
+    (
+        {"experiments.slots.cdpo.training.keep_best": True},
+        "cdpo.training: keep_best is for weak_training",
+    ),
+    ({"experiments.topics.weak_training.precision": "bfloat16"}, "zero_stage (0 is enough)"),
+    ({"experiments.topics.weak_training.warmup": 1.0}, "weak_training.warmup: "),
+    ({"seeds": [0, 1, 0]}, "seeds: [0] given twice"),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "weak": []}]},
+        "strategies.0.weak: List should have at least 1 item",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "weak": ["gpt2", "gpt2"]}]},
+        "naive: weak: ['gpt2'] given twice",
+    ),
+    ({"experiments.slots.joint_scorers": []}, "joint_scorers: List should have at least 1 item"),
+    (
+        {"experiments.slots.joint_scorers": ["gpt2", "bloom", "gpt2"]},
+        "joint_scorers: ['gpt2'] given twice",
+    ),
+    (
+        {
+            "experiments.slots.strategies": [
+                {"strategy": "naive", "cdpo": True},
+                {"strategy": "joint", "label": "Naive Multi-Weak + cDPO"},
+            ]
+        },
+        "distinct names: ['Naive Multi-Weak + cDPO'] given twice",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "majority", "weights": "dynamic"}]},
+        "Majority Vote: `weights` are for naive and bayesian",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "evidential": {"reg_coef": 3}}]},
+        "Naive Multi-Weak: `evidential` is for bayesian",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "bayesian", "evidential": {"clamp": 26}}]},
+        "evidential.clamp: Input should be less than or equal to 25",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "split": "uniform"}]},
+        "`split` is for generation",
+    ),
+    (
+        {"experiments.topics.strategies": [{"strategy": "naive", "temperature": 0.3}]},
+        "`temperature` is for generation",
+    ),
+    *(
+        (
+            {
+                "experiments.slots.ensembles": [
+                    {"name": "b", "of": "gpt2", "method": "bagging", **option}
+                ]
+            },
+            f"ensemble b: `{next(iter(option))}` is for boosting",
+        )
+        for option in (
+            {"epsilon": 0.3},
+            {"use": "resampling"},
+            {"level": "example"},
+            {"on_useless": "redraw"},
+        )
+    ),
     ({"storage": "s3://bucket/x"}, "is not a folder"),
     ({"experiments.topics.strong.name": "bloom"}, "models need distinct names"),
     ({"experiments.topics.weak.0.name": "Ceiling"}, "a model cannot be called 'Ceiling'"),
@@ -217,3 +287,27 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("base: gone.yaml\n")
     with pytest.raises(ConfigError, match=r"no configuration file .*gone\.yaml"):
         config.load(tmp_path / "c.yaml")
+
+
+def test_one_field_of_a_training_leaves_the_defaults_of_the_others(tmp_path: Path) -> None:
+    raw = yaml.safe_load(config.dump(load(tmp_path)))
+    raw["experiments"]["slots"]["weak_training"] = {"epochs": 15}
+    raw["experiments"]["slots"]["cdpo"] = {"training": {"epochs": 2}}
+    slots = config.parse(raw).experiments["slots"]
+    assert slots.weak_training.keep_best and not slots.strong_training.keep_best
+    assert (slots.cdpo.training.learning_rate, slots.cdpo.training.batch_size) == (5e-7, 2)
+
+
+def test_an_actor_that_labels_for_an_ensemble_holds_all_its_experts(tmp_path: Path) -> None:
+    run = load(
+        tmp_path,
+        **{
+            "experiments.topics.weak.1.parameters": 2**28,
+            "experiments.topics.ensembles": [{"name": "boosted", "of": "bloom", "rounds": 5}],
+        },
+    )
+    labels = {need.model: need for need in needs(run) if need.stage == "topics: weak labels"}
+    # 2^28 float32 weights are one GiB.
+    assert (labels["bloom"].memory, labels["boosted"].memory) == (1, 5)
+    assert labels["boosted"].cpus == labels["bloom"].cpus
+    assert labels["gpt2"].memory is None

@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainingArguments, get_scheduler
 
-from raw2s.config import Ensemble, Training
+from raw2s.config import Ensemble, Model, Training
 from raw2s.models.committee import load_answering
 from raw2s.models.encoding import encode_completion, encode_prompt
 from raw2s.models.scratch import new_model, train_tokenizer
+from raw2s.stages.experts import experts, experts_job
+from raw2s.stages.training import no_progress
+from raw2s.store import Job, Store
+from raw2s.trainers.arguments import trainer_arguments
 from raw2s.trainers.batches import (
     ClassificationCollator,
     ClassificationItem,
@@ -207,3 +213,44 @@ def test_a_useless_first_expert_stands_alone(source: dict[str, Any], tmp_path: P
     assert notes["experts"] == [0] and notes["votes"] == [1.0]
     assert "not below" in notes["ended"] and len(notes["errors"]) == 1
     load_answering(str(tmp_path / "model"), labels=3)
+
+
+def test_a_renamed_ensemble_is_the_same_work(source: dict[str, Any], tmp_path: Path) -> None:
+    store, splits = Store(tmp_path), Job("splits", "x", {})
+    rows = pd.DataFrame({"text": TEXTS, "label": [0, 1, 2]})
+    with store.write(splits) as (folder, _):
+        for name in ("weak", "validation"):
+            rows.to_parquet(folder / f"{name}.parquet")
+
+    def job(name: str, of: str, **more: Any) -> Job:
+        return experts_job(
+            f"x/{name}", Ensemble(name=name, of=of, rounds=1, **more),
+            Model(name=of, path=source["path"]), None, splits, labels=3, training=TRAINING,
+        )  # fmt: skip
+
+    experts(job("boosted", "base"), store, 0, no_progress)
+    assert store.has(job("other", "origin"))
+    assert not store.has(job("boosted", "base", seed=1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("constant", 1.0), ("linear", 1 / 8), ("cosine", 0.0380602)]
+)
+def test_every_schedule_has_its_warmup(tmp_path: Path, schedule: Any, last: float) -> None:
+    training = Training(schedule=schedule, warmup=0.2)
+    given = trainer_arguments(
+        training, work=tmp_path, logs=tmp_path, learning_rate=1.0, validate=False
+    )
+    arguments = TrainingArguments(**given)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(
+        arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(10), 10
+    )
+    rates = []
+    for _ in range(10):
+        rates += scheduler.get_last_lr()
+        optimizer.step()
+        scheduler.step()
+    # Two of ten steps rise; a cosine's last step is (1 + cos(7/8 pi)) / 2.
+    assert rates[:3] == [0.0, 0.5, 1.0]
+    assert rates[-1] == pytest.approx(last, abs=1e-6)

@@ -12,18 +12,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raw2s.config import Cdpo, Data, Model, Precomputed, Scratch, Strategy, Task
+from raw2s.config import (
+    Cdpo,
+    Data,
+    Experiment,
+    Model,
+    Precomputed,
+    Scratch,
+    Strategy,
+    Task,
+    load,
+)
 from raw2s.errors import ConfigError
 from raw2s.method.label_models import DawidSkene, FlyingSquid
 from raw2s.models.scratch import train_tokenizer
+from raw2s.pipeline import recipe
 from raw2s.reports.results import check_results
 from raw2s.stages.bridging import bridge_sequence
+from raw2s.stages.data import fit, fit_job
 from raw2s.stages.labels import precomputed, precomputed_job
 from raw2s.stages.preference import pairs, pairs_job
 from raw2s.stages.results import System, results, results_job
 from raw2s.stages.supervision import candidates, candidates_job, supervision, supervision_job
 from raw2s.stages.training import no_progress
 from raw2s.store import Job, Store
+
+TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
 
 def artefact(store: Store, name: str, **tables: pd.DataFrame) -> Job:
@@ -141,7 +155,7 @@ def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
         assert row["chosen_score"] == pytest.approx(-1.5)
         notes = store.manifest(job)["notes"]
         assert notes["samples longer than a judge's context"] == 1
-        assert notes["prompts with one text only"] == 1
+        assert notes["prompts without a pair"] == 1
         assert read(store, job, "texts")["completion"].to_list() == [chosen, rejected]
 
 
@@ -424,3 +438,61 @@ def test_a_text_with_characters_the_student_does_not_know_is_refused() -> None:
             "eos_logprob": -0.1,
         }  # fmt: skip
         assert (bridge_sequence(tokenizer, [1, 2], label) is not None) == known
+
+
+def saved_tokenizer(store: Store, name: str, kind: str, texts: list[str]) -> Job:
+    job = Job("tokenizer", name, {"kind": kind})
+    with store.write(job) as (folder, _):
+        train_tokenizer(kind, texts * 20, 300).save_pretrained(folder)
+    return job
+
+
+def test_a_student_that_can_learn_from_no_sequence_is_refused(store: Store) -> None:
+    tokenizer = saved_tokenizer(store, "strong", "wordpiece", ["play jazz now"])
+    prompts = artefact(store, "one prompt", strong=pd.DataFrame({"id": ["a"], "text": ["play"]}))
+    labels_of = {"weak": artefact(store, "braces", rows=told({"a": ("{jazz}", -0.1)}))}
+    with pytest.raises(ConfigError, match=r"x/strategy: no weak .*'refused by the bridge': 1"):
+        supervised(
+            store, {"strategy": "naive"}, labels_of, prompts,
+            labels=None, task=Task(name="toy_slots"), tokenizer=tokenizer,
+        )  # fmt: skip
+
+
+def test_answers_that_a_tokenizer_cannot_spell_are_counted(store: Store) -> None:
+    def model(name: str, kind: str) -> Model:
+        return Model(name=name, scratch=Scratch(architecture="gpt2", tokenizer=kind))
+
+    texts = ["play jazz now"]
+    tokenizers = {
+        "pieces": saved_tokenizer(store, "pieces", "wordpiece", texts),
+        "bytes": saved_tokenizer(store, "bytes", "byte_bpe", texts),
+    }
+    # Of two answers one has braces; a prompt may have what it likes.
+    rows = pd.DataFrame({"id": ["a", "b"], "text": ["{", "}"], "target": ["jazz", "{jazz}"]})
+    splits = artefact(
+        store, "all splits", weak=rows, validation=rows[:1], test=rows, strong=rows[["id", "text"]]
+    )
+    experiment = Experiment(
+        task=Task(name="toy_slots"), weak=[model("pieces", "wordpiece")],
+        strong=model("bytes", "byte_bpe"), strategies=[Strategy(strategy="naive")],
+    )  # fmt: skip
+    job = fit_job("x", experiment, splits, tokenizers)
+    fit(job, store, no_progress)
+    found = store.manifest(job)["notes"]["answers with unknown pieces"]
+    assert found == {"pieces, weak": 1, "pieces, test": 1}
+
+
+@pytest.mark.parametrize("weights", ["learned", "dynamic"])
+def test_a_scorer_of_joint_decoding_need_not_put_candidates_forward(
+    weights: str, tmp_path: Path
+) -> None:
+    joint = {"strategy": "joint", "weak": ["gpt2", "bloom"]}
+    slots = {"experiments.slots.joint_weights": weights, "experiments.slots.strategies": [joint]}
+    run = load(TINY, overrides={"storage": str(tmp_path), **slots})
+    jobs = recipe(run.model_copy(update={"experiments": {"slots": run.experiments["slots"]}}))
+    [table] = jobs.jobs("supervision")
+    scorers = ["gpt2", "bloom", "llama"]
+    assert [name for name in table.inputs if name.startswith("label.")] == [
+        f"label.{name}" for name in scorers
+    ]
+    assert list(table.inputs["candidates"].inputs) == joint["weak"]
