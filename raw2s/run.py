@@ -27,7 +27,8 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     """Do a run and write its results; returns their folder.
 
     The folder holds config.yaml (resolved), environment.json, results.parquet, results.csv,
-    results.md and report.html. Raises ConfigError for what can be known to fail before training.
+    calibration.csv, parts.csv (with splits from easy to hard), results.md, details.json and
+    report.html. Raises ConfigError for what can be known to fail before training.
     """
     from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected

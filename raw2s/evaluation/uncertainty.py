@@ -86,4 +86,6 @@ def _parts(mean: Array, expected: Array, vacuity: Array | None) -> Uncertainty:
 
 
 def _entropy(p: Array) -> Array:
-    return np.asarray(-xlogy(p, p).sum(-1), dtype=np.float64)
+    # In sorted order: rounding shall not tell a distribution from the same one with its classes in
+    # another order, which would break ties by class.
+    return np.asarray(-np.sort(xlogy(p, p), axis=-1).sum(-1), dtype=np.float64)

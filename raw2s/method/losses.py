@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raw2s.method.arrays import check_shape
 from raw2s.method.binary_kl import binary_kl
 from raw2s.method.evidential import (
     EvidentialOptions,
@@ -15,13 +16,16 @@ from raw2s.method.evidential import (
     soft_label_evidential_loss,
 )
 from raw2s.method.targets import (
+    are_finite,
     are_indices,
     at_least_float32,
     check_finite,
     check_indices,
+    check_not_negative,
     check_probabilities,
     check_targets,
     reduce,
+    refuse_tensor,
 )
 from raw2s.method.vocabulary_targets import check_target_logprob
 
@@ -98,8 +102,9 @@ def classification_loss(
     (1 - gamma) sum_i lambda_i L(z, p^(i)) + gamma L(z, y_hat), L cross-entropy (Eq. 1, 2) or
     evidential (Eq. 4, 5), y_hat the student's own argmax, or `prediction` (B,) if given (see
     `raw2s.method.balanced`). Both are linear in p, so the weak labels are mixed first, except under
-    the `mixed` regulariser. Raises ValueError for shapes that do
-    not fit and, with `validate`, for rows that are no distributions.
+    the `mixed` regulariser and under `max_regulariser`, which cuts that of each weak label, not
+    that of their mixture. Raises ValueError for shapes that do not fit and, with `validate`, for
+    rows that are no distributions.
     """
     if logits.dim() != 2:
         raise ValueError(f"logits must be (B, K), they are {tuple(logits.shape)}")
@@ -121,7 +126,7 @@ def classification_loss(
     options: EvidentialOptions = {**(evidential or {}), "validate": False}
     weights = weights.to(at_least_float32(logits).dtype)
     targets = targets.to(weights.dtype)
-    if loss == "evidential" and options.get("regulariser") == "mixed":
+    if loss == "evidential" and not _linear(options):
         each = _loss(logits.unsqueeze(1).expand_as(targets), targets, loss, options)
         weak = (weights * each).sum(-1)
     else:
@@ -157,36 +162,37 @@ def sequence_loss(
     target_kind `full` is the soft label over all tokens: `binary_kl` for cross_entropy (equal but
     for the target's entropy), `soft_label_evidential_loss` for evidential, whose tail is detached
     with `detach_tail`. `label_only`: t at the label and nothing elsewhere. `one_hot`: t = 1. gamma
-    mixes in the loss against the student's argmax at each position. Raises ValueError for shapes
-    that do not fit and a sequence without targets; with `validate` also for non-finite logits,
-    labels outside [0, V), t > 1, and token weights that are negative or not finite.
+    mixes in the loss against the student's argmax at each position. `max_regulariser` cuts each
+    token's regulariser, for `label_only` t L_REG(label). Raises ValueError for shapes
+    that do not fit, no sequences, and a sequence without targets; with `validate` also for
+    non-finite logits, labels outside [0, V), t > 1, and weights that are negative or not finite.
     """
-    if logits.dim() != 3:
-        raise ValueError(f"logits must be (S, T, V), they are {tuple(logits.shape)}")
+    check_shape("logits", logits.shape, ("S", "T", "V"))
     for name, tensor in (
         ("labels", labels),
         ("target_logprob", target_logprob),
         ("token_weight", token_weight),
     ):
-        if tensor is not None and tensor.shape != logits.shape[:2]:
-            raise ValueError(f"{name} are {tuple(tensor.shape)}, logits {tuple(logits.shape)}")
-    if sequence_weight.shape != logits.shape[:1]:
-        raise ValueError(
-            f"sequence_weight is {tuple(sequence_weight.shape)}, logits {tuple(logits.shape)}"
-        )
+        if tensor is not None:
+            check_shape(name, tensor.shape, logits.shape[:2])
+    check_shape("sequence_weight", sequence_weight.shape, logits.shape[:1])
     wanted = labels != IGNORED
     counts = wanted.sum(-1)
-    if bool((counts == 0).any()):
-        raise ValueError(f"labels of sequence {int((counts == 0).nonzero()[0])} are all ignored")
+    fault = f"is {IGNORED} everywhere"
+    refuse_tensor(counts == 0, "labels", labels.shape, fault, labels[:, 0])
     # Prompts and padding are most positions: every copy below is of the target positions only.
     z, label, log_t = logits[wanted], labels[wanted], target_logprob[wanted]
     if validate:
-        check_finite("logits at targets", z)
-        check_indices("labels at targets", label, logits.shape[-1])
+        if not are_finite(z):
+            wrong = wanted.unsqueeze(-1) & ~torch.isfinite(logits)
+            refuse_tensor(wrong, "logits", logits.shape, "is not finite", logits)
+        # What is no target is read as 0, which is fine everywhere.
+        check_indices("labels", labels.where(wanted, 0), logits.shape[-1])
         if target_kind != "one_hot":
-            check_target_logprob("target_logprob at targets", log_t)
+            check_target_logprob("target_logprob", target_logprob.where(wanted, 0))
+        check_not_negative("sequence_weight", sequence_weight)
         if token_weight is not None:
-            _check_token_weight(token_weight, wanted)
+            check_not_negative("token_weight", token_weight.where(wanted, 0))
     options: EvidentialOptions = {**(evidential or {}), "validate": False}
     value = _token_loss(z, label, log_t, loss, target_kind, options, detach_tail)
     value = _with_auxiliary(value, z, loss, gamma, options)
@@ -194,16 +200,6 @@ def sequence_loss(
     if token_weight is not None:
         share = share * token_weight[wanted].to(value.dtype)
     return (share * value).sum()
-
-
-def _check_token_weight(token_weight: Tensor, wanted: Tensor) -> None:
-    wrong = wanted & ~(torch.isfinite(token_weight) & (token_weight >= 0))
-    if bool(wrong.any()):
-        where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise ValueError(
-            f"token_weight (shape {tuple(token_weight.shape)}) must be finite and >= 0, at {where} "
-            f"it is {token_weight[where].item()}"
-        )
 
 
 def _token_loss(
@@ -220,13 +216,18 @@ def _token_loss(
     if target_kind == "one_hot":
         return _loss(z, label, loss, options)
     full = target_kind == "full"
-    if loss == "evidential" and (full or options.get("regulariser") == "mixed"):
+    if loss == "evidential" and (full or not _linear(options)):
         return soft_label_evidential_loss(
             z, label, log_t, tail=full, detach_tail=detach_tail, reduction="none", **options
         )
     if loss == "cross_entropy" and full:
         return binary_kl(z, label, log_t)
     return torch.exp(log_t.to(at_least_float32(z).dtype)) * _loss(z, label, loss, options)
+
+
+def _linear(options: EvidentialOptions) -> bool:
+    """Whether the evidential loss is linear in the soft label p."""
+    return options.get("regulariser") != "mixed" and options.get("max_regulariser") is None
 
 
 def _loss(logits: Tensor, targets: Tensor, loss: Loss, options: EvidentialOptions) -> Tensor:

@@ -19,7 +19,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from raw2s.method.arrays import Array, Indices, check_at_least
+from raw2s.method.arrays import Array, Indices, check_at_least, check_shape, fault_at
 
 Item = Sequence[Hashable | None]
 
@@ -69,9 +69,8 @@ class OneCoin:
         Raises ValueError for no items or voters, items of different lengths, and an item with more
         than m different answers.
         """
-        if len(votes) == 0 or len(votes[0]) == 0:
-            raise ValueError("votes must be n items of N answers with n, N >= 1, they are empty")
-        voters = len(votes[0])
+        voters = len(votes[0]) if len(votes) > 0 else 0
+        check_shape("votes", (len(votes), voters), ("n", "N"))
         seen = len({answer for item in votes for answer in item if answer is not None})
         answers = max(2, seen) if self.n_answers is None else self.n_answers
         patterns = _patterns(votes, voters, answers)
@@ -125,13 +124,11 @@ def _patterns(votes: Sequence[Item], voters: int, answers: int) -> Indices:
     """Who agrees with whom (n, N): the place of each answer in `_given`, -1 for an abstention."""
     rows = np.full((len(votes), voters), -1, dtype=np.int64)
     for index, item in enumerate(votes):
-        if len(item) != voters:
-            raise ValueError(f"votes[{index}] has {len(item)} answers, expected {voters}")
+        check_shape(f"votes[{index}]", (len(item),), (voters,))
         place = {answer: k for k, answer in enumerate(_given(item))}
         if len(place) > answers:
-            raise ValueError(
-                f"votes[{index}] has {len(place)} different answers, n_answers is {answers}"
-            )
+            fault = f"has more different answers than n_answers {answers}"
+            raise ValueError(fault_at("votes", rows.shape, fault, (index,), len(place)))
         rows[index] = [-1 if answer is None else place[answer] for answer in item]
     return rows
 

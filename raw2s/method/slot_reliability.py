@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raw2s.method.arrays import Array, check_at_least
+from raw2s.method.arrays import Array, check_at_least, check_shape, fault_at
 from raw2s.method.ensemble import average
 from raw2s.method.one_coin import OneCoin
 from raw2s.method.reliability import log_odds_weights
@@ -54,8 +54,7 @@ def slot_weights(
         ValueError: no models, models with different numbers of items, or an entity that is not a
             pair of strings.
     """
-    if len(answers) == 0:
-        raise ValueError("answers must be those of at least 1 model, they are empty")
+    check_shape("answers", (len(answers),), ("N",))
     check_at_least("least_votes", least_votes, 1)
     votes = _votes_by_type(answers)
     pooled = [vote for of_type in votes.values() for vote in of_type]
@@ -75,8 +74,7 @@ def _votes_by_type(answers: Sequence[Sequence[Sequence[Entity]]]) -> dict[str, l
     """Each type's votes, an item each: every model's sorted fillers of the type, () for none."""
     items = len(answers[0])
     for i, of_model in enumerate(answers):
-        if len(of_model) != items:
-            raise ValueError(f"answers[{i}] has {len(of_model)} items, answers[0] has {items}")
+        check_shape(f"answers[{i}]", (len(of_model),), (items,))
     votes: dict[str, list[Vote]] = defaultdict(list)
     for n in range(items):
         fillers = [
@@ -91,8 +89,10 @@ def _votes_by_type(answers: Sequence[Sequence[Sequence[Entity]]]) -> dict[str, l
 def _fillers_by_type(entities: Sequence[Entity], name: str) -> dict[str, Fillers]:
     found: dict[str, list[str]] = defaultdict(list)
     for index, entity in enumerate(entities):
-        if len(entity) != 2 or not all(isinstance(part, str) for part in entity):
-            raise ValueError(f"{name}[{index}] is {entity!r}, expected a (type, filler) of strings")
+        pair = not isinstance(entity, str) and len(entity) == 2
+        if not (pair and all(isinstance(part, str) for part in entity)):
+            fault = "is no (type, filler) of strings"
+            raise ValueError(fault_at(name, (len(entities),), fault, (index,), entity))
         kind, filler = entity
         found[kind].append(" ".join(filler.lower().split()))
     return {kind: tuple(sorted(fillers)) for kind, fillers in found.items()}

@@ -15,15 +15,21 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
+def check_logits(logits: Tensor) -> None:
+    """Raise ValueError unless logits are (..., K) with K >= 2 and at least one row."""
+    if logits.dim() < 1 or logits.shape[-1] < 2 or logits.numel() == 0:
+        shape = tuple(logits.shape)
+        raise ValueError(f"logits (shape {shape}) must be (..., K) with K >= 2, and not empty")
+
+
 def are_indices(logits: Tensor, targets: Tensor) -> bool:
     """Whether `targets` are class indices (...) rather than probabilities (..., K).
 
-    The dtype decides. Raises ValueError where the shape then does not fit logits (..., K), and for
-    logits without any row.
+    The dtype decides. Raises ValueError where the shape then does not fit logits (..., K), and as
+    `check_logits`.
     """
+    check_logits(logits)
     shape = tuple(logits.shape)
-    if logits.dim() < 1 or logits.shape[-1] < 2 or logits.numel() == 0:
-        raise ValueError(f"logits (shape {shape}) must be (..., K) with K >= 2, and not empty")
     given = f"targets (shape {tuple(targets.shape)})"
     indices = not targets.is_floating_point()
     if indices and targets.dtype != torch.int64:
@@ -44,16 +50,32 @@ def refuse_tensor(
         raise ValueError(fault_at(name, shape, fault, where, values[where].item()))
 
 
+def are_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite; takes no memory of the size of `values`."""
+    if values.numel() == 0:
+        return True
+    # A NaN anywhere makes both ends NaN. Other than aminmax, neither copies a slice.
+    given = values.detach()
+    ends = torch.stack([given.amin(), given.amax()])
+    return bool(torch.isfinite(ends).all())
+
+
 def check_finite(name: str, values: Tensor) -> None:
     """Raise ValueError naming the first NaN or infinity."""
-    refuse_tensor(~torch.isfinite(values), name, values.shape, "is not finite", values)
+    if not are_finite(values):
+        refuse_tensor(~torch.isfinite(values), name, values.shape, "is not finite", values)
+
+
+def check_not_negative(name: str, values: Tensor) -> None:
+    """Raise ValueError naming the first NaN, infinity or negative number."""
+    check_finite(name, values)
+    refuse_tensor(values < 0, name, values.shape, "is negative", values)
 
 
 def check_probabilities(name: str, rows: Tensor) -> None:
     """Raise ValueError unless every row (..., K) is >= 0 and sums to 1 within 1e-3, or within what
     rounding to its dtype can do."""
-    check_finite(name, rows)
-    refuse_tensor(rows < 0, name, rows.shape, "is negative", rows)
+    check_not_negative(name, rows)
     sums = rows.detach().sum(-1, dtype=torch.float32)
     rounding = 0.0
     if rows.is_floating_point():

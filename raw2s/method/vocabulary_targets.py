@@ -14,6 +14,7 @@ from torch import Tensor
 
 from raw2s.method.blocks import Block, put_at_labels
 from raw2s.method.tail import Tail, tail_of
+from raw2s.method.targets import refuse_tensor
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,4 @@ def soft_labels(
 
 def check_target_logprob(name: str, values: Tensor) -> None:
     """Raise ValueError naming the first log-probability that is not <= 0."""
-    wrong = ~(values <= 0)
-    if bool(wrong.any()):
-        where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise ValueError(
-            f"{name} (shape {tuple(values.shape)}) must be <= 0, at {where} it is "
-            f"{values[where].item()}"
-        )
+    refuse_tensor(~(values <= 0), name, values.shape, "is not <= 0", values)

@@ -16,6 +16,9 @@ from raw2s.evaluation import (
     agreement,
     bootstrap,
     calibration,
+    dirichlet,
+    ensemble,
+    entropy,
     from_counts,
     item_counts,
     paired_bootstrap,
@@ -24,10 +27,15 @@ from raw2s.evaluation import (
 )
 from raw2s.evaluation.statistics import mean_value
 from raw2s.method import bridge, losses, preference
+from raw2s.method.bagging import Bagging
 from raw2s.method.balanced import BalancedPredictions
-from raw2s.method.boosting import Boosting, combine
+from raw2s.method.boosting import Boosting, combine, difficulty_boundary
 from raw2s.method.ensemble import check_weights, dynamic, dynamic_from_scores, mean_probability
-from raw2s.method.evidential import dirichlet_uncertainty, evidential_loss
+from raw2s.method.evidential import (
+    dirichlet_uncertainty,
+    evidential_loss,
+    soft_label_evidential_loss,
+)
 from raw2s.method.label_models import (
     DawidSkene,
     FlyingSquid,
@@ -35,8 +43,11 @@ from raw2s.method.label_models import (
     WeightedMean,
     signed_votes,
 )
+from raw2s.method.one_coin import OneCoin
 from raw2s.method.reliability import learned_weights
-from raw2s.method.sample_weights import resample, update_weights, weighted_error
+from raw2s.method.sample_weights import drawn_weights, resample, update_weights, weighted_error
+from raw2s.method.slot_reliability import slot_weights
+from raw2s.method.vocabulary import FEWEST_CLASSES
 
 FINITE = ("nan", "inf", "-inf")
 NUMBERS = (*FINITE, "short", "empty")
@@ -44,6 +55,8 @@ ROWS = (*FINITE, "empty", "sum", "negative")
 DISTRIBUTIONS = (*ROWS, "short")
 WEIGHTS = (*NUMBERS, "negative", "zero")
 LOGPROBS = (*NUMBERS, "positive")
+LABEL_LOGPROBS = ("nan", "inf", "short", "empty", "positive")
+"""-inf, a label of probability 0, is fine."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +125,37 @@ COMPLETIONS = {
     "reference_rejected": LOGPROB,
 }
 SPANS = [(0, 1), (1, 2), (2, 3), (3, 4)]
+SEQUENCES = {
+    "logits": np.linspace(-1, 2, 24).reshape(2, 4, 3),
+    "labels": np.array([[-100, 1, 2, 0], [-100, 0, 2, 1]]),
+    "target_logprob": np.stack([LOGPROB, LOGPROB]),
+    "sequence_weight": FOUR[:2],
+    "token_weight": np.stack([FOUR, FOUR]),
+}
+VOCABULARY = np.linspace(-1, 2, 4 * FEWEST_CLASSES).reshape(4, -1)
 
 
 def cdpo(name: str) -> Callable[[Any], object]:
     given = {key: tensor(values) for key, values in COMPLETIONS.items()}
     return lambda v: preference.cdpo_loss(**given | {name: tensor(v)}, beta=1.0, epsilon=0.1)
+
+
+def sequences(name: str) -> Callable[[Any], object]:
+    given: dict[str, Any] = {key: tensor(values) for key, values in SEQUENCES.items()}
+    return lambda v: losses.sequence_loss(**given | {name: tensor(v)})
+
+
+def soft_label(name: str, logits: np.ndarray) -> Callable[[Any], object]:
+    given = {"logits": logits, "labels": LABELS, "target_logprob": LOGPROB}
+
+    def call(value: Any) -> object:
+        rows = len(value) if name == "logits" else len(logits)
+        arguments: dict[str, Any] = {
+            key: tensor(v[:rows]) for key, v in {**given, name: value}.items()
+        }
+        return soft_label_evidential_loss(**arguments)
+
+    return call
 
 
 def class_votes(call: Callable[[Any], object], good: np.ndarray = VOTES) -> Argument:
@@ -168,6 +207,24 @@ ARGUMENTS = {
     ),
     "resample": Argument(
         "weights", FOUR, lambda v: resample(v, 3, 0), (*FINITE, "empty", "negative", "zero")
+    ),
+    "drawn_weights": Argument(
+        "weights", FOUR, lambda v: drawn_weights(v, 0), (*FINITE, "empty", "negative", "zero")
+    ),
+    "drawn_weights item": Argument(
+        "item", np.array([0, 0, 1, 1]),
+        lambda v: drawn_weights(FOUR, 0, level="example", item=v), ("short", "empty"),
+    ),
+    "difficulty_boundary": Argument(
+        "difficulty", FOUR, lambda v: difficulty_boundary(v, 0.5), (*FINITE, "empty")
+    ),
+    "Bagging": Argument(
+        "item", np.array([0, 0, 1, 1]), lambda v: Bagging(4, item=v, max_rounds=1),
+        ("short", "empty"),
+    ),
+    "Bagging.add": Argument(
+        "wrong", np.array([0, 1, 0, 0]), lambda v: Bagging(4, max_rounds=1).add(v),
+        ("nan", "below", "above", "short"),
     ),
     "Boosting.add": Argument(
         "wrong", np.array([0, 1, 0, 0]), lambda v: Boosting(4, epsilon=0.5, max_rounds=1).add(v),
@@ -247,6 +304,38 @@ ARGUMENTS = {
             ),
         }.items()
     },
+    **{
+        f"soft_label_evidential_loss of {logits.shape[1]}: {name}": argument
+        for logits in (LOGITS, VOCABULARY)
+        for name, argument in {
+            "logits": Argument(
+                "logits", logits, soft_label("logits", logits), (*FINITE, "empty")
+            ),
+            "labels": Argument(
+                "labels", LABELS, soft_label("labels", logits),
+                ("below", "above", "short", "empty"), 0, logits.shape[1] - 1,
+            ),
+            "target_logprob": Argument(
+                "target_logprob", LOGPROB, soft_label("target_logprob", logits), LABEL_LOGPROBS
+            ),
+        }.items()
+    },
+    "sequence_loss": Argument(
+        "logits", SEQUENCES["logits"], sequences("logits"), (*FINITE, "empty")
+    ),
+    "sequence_loss labels": Argument(
+        "labels", SEQUENCES["labels"], sequences("labels"),
+        ("below", "above", "short", "empty"), 0, 2,
+    ),
+    "sequence_loss target_logprob": Argument(
+        "target_logprob", SEQUENCES["target_logprob"], sequences("target_logprob"), LABEL_LOGPROBS
+    ),
+    **{
+        f"sequence_loss {name}": Argument(
+            name, SEQUENCES[name], sequences(name), (*NUMBERS, "negative")
+        )
+        for name in ("sequence_weight", "token_weight")
+    },
     "classification_loss": Argument(
         "logits", LOGITS[:3],
         lambda v: losses.classification_loss(
@@ -286,6 +375,15 @@ ARGUMENTS = {
     "calibration uncertainty": Argument(
         "uncertainty", FOUR[:3], lambda v: calibration(P2, [0, 1, 1], uncertainty=v), NUMBERS
     ),
+    "entropy": Argument("probabilities", P2, entropy, ROWS),
+    "dirichlet": Argument(
+        "probabilities", P2, lambda v: dirichlet(v, [1.0, 2.0, 3.0][: len(v)]), ROWS
+    ),
+    "dirichlet concentration": Argument(
+        "concentration", FOUR[:3], lambda v: dirichlet(P2, v), WEIGHTS
+    ),
+    "ensemble": Argument("probabilities", P3, ensemble, ROWS),
+    "ensemble weights": Argument("weights", FOUR[:3], lambda v: ensemble(P3, v), WEIGHTS),
     "pgr": Argument("weak", FOUR, lambda v: pgr(v.tolist(), 0.9, 0.8), (*FINITE, "empty")),
     "slu_f1": Argument(
         "predicted", LABELS, lambda v: slu_f1([[]] * 4, [[]] * len(v)), ("short", "empty")
@@ -341,6 +439,37 @@ PAIR = [("date", "today")]
             lambda: update_weights([1, 1], [0, 1], 1, level="example", item=[0.5, 1]),
             "item (shape (2,)) must be integers, not float64",
         ),
+        (
+            lambda: drawn_weights([1, 1], 0, level="example", item=[0.5, 1]),
+            "item (shape (2,)) must be integers, not float64",
+        ),
+        (
+            lambda: Bagging(2, item=[0.5, 1], max_rounds=1),
+            "item (shape (2,)) must be integers, not float64",
+        ),
+        (lambda: OneCoin().fit([]), "votes (shape (0, 0)) must be (n, N) with n, N > 0"),
+        (lambda: OneCoin().fit([["a"], []]), "votes[1] (shape (0,)) must be (1,)"),
+        (
+            lambda: OneCoin(2).fit([["a", "a", None], ["a", "b", "c"]]),
+            "votes (shape (2, 3)) has more different answers than n_answers 2 at (1,): 3",
+        ),
+        (
+            lambda: OneCoin().fit([["a", "b"]]).posterior([["a", "b"], ["a"]]),
+            "votes[1] (shape (1,)) must be (2,)",
+        ),
+        (lambda: slot_weights([], per_type=True), "answers (shape (0,)) must be (N,) with N > 0"),
+        (lambda: slot_weights([[[]], []], per_type=True), "answers[1] (shape (0,)) must be (1,)"),
+        (
+            lambda: slot_weights([[[*PAIR, ("date", 3)]]], per_type=True),  # type: ignore[list-item]
+            "answers[0][0] (shape (2,)) is no (type, filler) of strings at (1,): ('date', 3)",
+        ),
+        (
+            lambda: slot_weights([[PAIR], [[*PAIR, "ab"]]], per_type=True),  # type: ignore[list-item]
+            "answers[1][0] (shape (2,)) is no (type, filler) of strings at (1,): ab",
+        ),
+        (lambda: entropy([[1.0]]), "probabilities (shape (1, 1)) must be of 2 classes or more"),
+        (lambda: dirichlet(P2, FOUR), "concentration (shape (4,)) must be (3,)"),
+        (lambda: ensemble(P2), "probabilities (shape (3, 2)) must be (N, n, K) with N, n, K > 0"),
         (
             lambda: preference.combine_scores(LOGPROB, [1]),
             "scores (shape (4,)) must be (4, N) with N > 0",

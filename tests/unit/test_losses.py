@@ -118,6 +118,27 @@ def test_classification_is_the_sum_over_weak_models(loss: str, regulariser: str,
     assert got.item() == pytest.approx(total, rel=1e-10)
 
 
+def test_a_cut_regulariser_is_cut_for_each_weak_model() -> None:
+    z, p = torch.tensor([[6.0, -3.0]]), torch.eye(2)[None]
+    options: EvidentialOptions = {"max_regulariser": 1.0}
+    # The class with z = 6 has its regulariser near 0, the other one far above 1.
+    nll = [evidential_loss(z, p[:, i], reg_coef=0.0).item() for i in range(2)]
+    small = evidential_loss(z, p[:, 0]).item() - nll[0]
+    assert 0 < small < 0.1
+    got = classification_loss(z, p, torch.full((1, 2), 0.5), loss="evidential", evidential=options)
+    assert got.item() == pytest.approx((sum(nll) + small + 1.0) / 2, rel=1e-5)
+
+
+def test_a_label_alone_is_cut_as_its_soft_label() -> None:
+    z, label, log_t = torch.tensor([[[6.0, -3.0, 1.0]]]), torch.tensor([[1]]), math.log(0.3)
+    nll = evidential_loss(z[0], label[0], reg_coef=0.0).item()
+    got = sequence_loss(
+        z, label, torch.tensor([[log_t]]), torch.ones(1), loss="evidential",
+        target_kind="label_only", evidential={"max_regulariser": 0.5},
+    )  # fmt: skip
+    assert got.item() == pytest.approx(0.3 * nll + 0.5, rel=1e-5)
+
+
 def test_classification_refuses() -> None:
     z, p, w = torch.zeros(2, 3), torch.full((2, 2, 3), 1 / 3), torch.full((2, 2), 0.5)
     classification_loss(z, p, w)
@@ -259,20 +280,19 @@ def test_sequence_loss_refuses() -> None:
     z, labels, log_t, weight = sequences()
     empty = labels.clone()
     empty[1] = -100
-    with pytest.raises(ValueError, match="sequence 1 are all ignored"):
+    with pytest.raises(ValueError, match=r"labels \(shape \(3, 5\)\) is -100 .* at \(1,\): -100"):
         sequence_loss(z, empty, log_t, weight)
-    with pytest.raises(ValueError, match=r"target_logprob .* must be <= 0"):
+    with pytest.raises(ValueError, match=r"target_logprob \(.* is not <= 0 at \(0, 1\)"):
         sequence_loss(z, labels, -log_t, weight)
     outside = labels.clone()
     outside[1, 0] = 7
-    with pytest.raises(ValueError, match=r"\[0, 7\)"):
+    with pytest.raises(ValueError, match=r"labels .* whole number in \[0, 7\) at \(1, 0\): 7"):
         sequence_loss(z, outside, log_t, weight)
-    with pytest.raises(ValueError, match=r"labels are \(3, 4\)"):
-        sequence_loss(z, labels[:, :4], log_t, weight)
-    with pytest.raises(ValueError, match=r"token_weight are \(3,\)"):
+    with pytest.raises(ValueError, match=r"token_weight \(shape \(3,\)\) must be \(3, 5\)"):
         sequence_loss(z, labels, log_t, weight, token_weight=weight)
-    for wrong in (-1.0, math.inf, math.nan):
-        token_weight = torch.ones(3, 5)
-        token_weight[2, 1] = wrong
-        with pytest.raises(ValueError, match=r"token_weight .* at \(2, 1\)"):
-            sequence_loss(z, labels, log_t, weight, token_weight=token_weight)
+    with pytest.raises(ValueError, match=r"logits \(shape \(0, 5, 7\)\) must be \(S, T, V\)"):
+        sequence_loss(z[:0], labels[:0], log_t[:0], weight[:0])
+    # Ignored positions before it are skipped, and counted.
+    z[0, 0], z[2, 1, 6] = math.nan, math.inf
+    with pytest.raises(ValueError, match=r"logits .* is not finite at \(2, 1, 6\): inf"):
+        sequence_loss(z, labels, log_t, weight)

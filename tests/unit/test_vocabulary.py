@@ -249,11 +249,11 @@ def test_the_gradient_is_all_that_is_as_large_as_the_logits(
     monkeypatch.setattr(blocks, "CPU_SIZE", CLASSES)
     labels, log_t = torch.arange(64), -torch.ones(64)
     losses: dict[str, Callable[[Tensor], Tensor]] = {
-        "soft, per_label": lambda z: soft_label_evidential_loss(z, labels, log_t, validate=False),
+        "soft, per_label": lambda z: soft_label_evidential_loss(z, labels, log_t),
         "soft, mixed": lambda z: soft_label_evidential_loss(
-            z, labels, log_t, regulariser="mixed", tail=False, evidence="exp", validate=False
+            z, labels, log_t, regulariser="mixed", tail=False, evidence="exp"
         ),
-        "indices": lambda z: evidential_loss(z, labels, validate=False),
+        "indices": lambda z: evidential_loss(z, labels),
         "binary_kl": lambda z: binary_kl(z, labels, log_t).sum(),
     }
     z = (4 * drawn(64, CLASSES)).requires_grad_()
