@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         if parsed.command == "report":
-            from raw2s.reports.report import show
-
-            show(parsed.run)
+            _report(Path(parsed.run))
             return 0
         path = DEMO if parsed.command == "demo" else parsed.config
         settings = config.load(path, data=parsed.data, overrides=_overrides(parsed.set))
@@ -32,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from raw2s.plan import show_plan
 
             show_plan(settings, address=parsed.address)
+        elif parsed.command == "sweep":
+            from raw2s.sweep import sweep
+
+            sweep(settings)
         else:
             from raw2s.run import run
 
@@ -50,19 +52,33 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do a run and write its report")
     plan = commands.add_parser("plan", help="show a run's stages, models and needs; do nothing")
+    sweep = commands.add_parser("sweep", help="search over a run's parameters, test the best once")
     demo = commands.add_parser("demo", help="do the demo's run: a toy world, both kinds of task")
-    for command in (run, plan):
+    for command in (run, plan, sweep):
         command.add_argument("config", metavar="CONFIG", help="a YAML file, see configs/")
-    for command in (run, plan, demo):
+    for command in (run, plan, sweep, demo):
         command.add_argument("--data", metavar="FOLDER", help="read data from local files")
         command.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[],
             help="override a key of the configuration, e.g. seeds=[0,1] or cluster.cpus=8",
         )  # fmt: skip
     plan.add_argument("--address", help="compare with this Ray cluster ('auto': the running one)")
-    report = commands.add_parser("report", help="print a run's table and write its page again")
-    report.add_argument("run", metavar="RUN", help="the run's folder, <storage>/runs/<name>")
+    report = commands.add_parser("report", help="write a run's or a sweep's page again")
+    report.add_argument(
+        "run", metavar="FOLDER", help="<storage>/runs/<name> or <storage>/sweeps/<name>"
+    )
     return parser
+
+
+def _report(folder: Path) -> None:
+    if (folder / "trials.jsonl").is_file():
+        from raw2s.sweep import show as show_sweep
+
+        show_sweep(folder)
+    else:
+        from raw2s.reports.report import show
+
+        show(folder)
 
 
 def _overrides(given: Sequence[str]) -> dict[str, Any]:

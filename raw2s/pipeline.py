@@ -6,6 +6,7 @@ and writes the report. A job that another run has done already is found by its f
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,14 +48,33 @@ class Plan:
     stages: dict[str, dict[str, Job]] = field(
         default_factory=lambda: {stage: {} for stage in STAGES}
     )
+    titles: dict[str, list[str]] = field(default_factory=dict)
+    """By fingerprint, every title under which the job was declared."""
 
     def add(self, job: Job, stage: str | None = None) -> Job:
         """Put a job into its stage; the one that is there already if it is equal."""
+        titles = self.titles.setdefault(job.fingerprint, [])
+        if job.title not in titles:
+            titles.append(job.title)
         return self.stages[stage or job.stage].setdefault(job.fingerprint, job)
 
     def jobs(self, stage: str) -> list[Job]:
         """The stage's jobs, in the order of their declaration."""
         return list(self.stages[stage].values())
+
+    def fingerprints(self) -> set[str]:
+        """The names of all its work."""
+        return {name for jobs in self.stages.values() for name in jobs}
+
+    def only(self, fingerprints: Set[str]) -> Plan:
+        """The part of the plan with these jobs."""
+        return Plan(
+            {
+                stage: {name: job for name, job in jobs.items() if name in fingerprints}
+                for stage, jobs in self.stages.items()
+            },
+            self.titles,
+        )
 
 
 def recipe(run: Run) -> Plan:
@@ -63,8 +83,7 @@ def recipe(run: Run) -> Plan:
     for name, experiment in run.experiments.items():
         systems: list[System] = []
         for seed in run.seeds:
-            weak_seed = seed if run.vary == "everything" else 0
-            systems += _Cell(plan, name, experiment, seed, weak_seed).systems()
+            systems += _Cell(plan, name, experiment, run, seed).systems()
         # A weak model that does not vary with the seed appears once.
         distinct = {(s.name, s.role, s.answers.fingerprint): s for s in reversed(systems)}
         ordered = [s for s in systems if distinct[s.name, s.role, s.answers.fingerprint] is s]
@@ -72,12 +91,33 @@ def recipe(run: Run) -> Plan:
     return plan
 
 
-class _Cell:
-    """One experiment at one seed."""
+def trial(run: Run) -> tuple[Plan, Job]:
+    """Declare a trial of a sweep: a run of one experiment with one strategy.
 
-    def __init__(self, plan: Plan, name: str, e: Experiment, seed: int, weak_seed: int) -> None:
+    Its only results, the job returned, are of the strategy's last model (after cDPO where there is
+    any) on the validation split, for each seed; the plan has what they need, and no more.
+    """
+    whole = Plan()
+    ((name, experiment),) = run.experiments.items()
+    systems = [
+        _Cell(whole, name, experiment, run, seed, split="validation").systems()[-1]
+        for seed in run.seeds
+    ]
+    judged = whole.add(results.results_job(name, systems, experiment.task))
+    checks = [job.fingerprint for job in whole.jobs("fit")]
+    return whole.only({*judged.ancestry(), *checks}), judged
+
+
+class _Cell:
+    """One experiment at one seed; `split`: what the models are judged on."""
+
+    def __init__(
+        self, plan: Plan, name: str, e: Experiment, run: Run, seed: int, split: str = "test"
+    ) -> None:
         task = make(e.task)
-        self.plan, self.name, self.e, self.seed, self.weak_seed = plan, name, e, seed, weak_seed
+        weak_seed = seed if run.vary == "everything" else 0
+        self.plan, self.name, self.e, self.split = plan, name, e, split
+        self.seed, self.weak_seed = seed, weak_seed
         self.classes = len(task.labels) if task.kind == "classification" else None
         check_experiment(name, e, self.classes)
         self.weak_training = e.weak_training.model_copy(
@@ -124,7 +164,7 @@ class _Cell:
                 trained = self._on_truth(title, model, "weak", self.weak_training)
                 self.weak[model.name] = trained
                 self.labelled[model.name] = self._labels(title, trained)
-                answers, split = self._answers(title, trained), "test"
+                answers, split = self._answers(title, trained), self.split
             found.append(
                 System(model.name, "weak", "", self.weak_seed, answers, self.splits, split)
             )
@@ -148,7 +188,9 @@ class _Cell:
             self.labelled[ensemble.name] = self._labels(title, grown)
             answers = self._answers(title, grown)
             found.append(
-                System(ensemble.name, "ensemble", "", self.weak_seed, answers, self.splits)
+                System(
+                    ensemble.name, "ensemble", "", self.weak_seed, answers, self.splits, self.split
+                )
             )
         return found
 
@@ -157,7 +199,7 @@ class _Cell:
         title = f"{self.name}/ceiling"
         trained = self._on_truth(title, self.e.strong, "strong", self.strong_training)
         answers = self._answers(title, trained)
-        return [System("Ceiling", "ceiling", "", self.seed, answers, self.splits)]
+        return [System("Ceiling", "ceiling", "", self.seed, answers, self.splits, self.split)]
 
     def _student(self, strategy: Strategy) -> list[System]:
         """The strong model learns from what the weak models say about B."""
@@ -176,7 +218,7 @@ class _Cell:
         return [
             System(
                 called, "student", strategy.strategy, self.seed,
-                self._answers(f"{self.name}/{called}", model), self.splits,
+                self._answers(f"{self.name}/{called}", model), self.splits, self.split,
                 evidence=strategy.evidential.evidence if evidential else "",
             )
             for called, model in trained.items()
@@ -192,7 +234,8 @@ class _Cell:
             joint = supervision.Joint(texts, scores, e.joint_weights)
         return self.plan.add(
             supervision.supervision_job(
-                title, strategy, teachers, self.splits, labels=self.classes, task=e.task,
+                title, strategy, self.labelled if joint else teachers, self.splits,
+                labels=self.classes, task=e.task,
                 strong=e.strong, tokenizer=self.tokenizers.get(e.strong.name), joint=joint,
             )
         )  # fmt: skip
@@ -238,7 +281,7 @@ class _Cell:
 
     def _answers(self, title: str, model: Job) -> Job:
         return self.plan.add(
-            labels.answer_job(title, model, self.splits, self.e.labelling, self.classes)
+            labels.answer_job(title, model, self.splits, self.e.labelling, self.classes, self.split)
         )
 
     def _scores(self, stage: str, title: str, texts: Job, judges: list[str]) -> dict[str, Job]:

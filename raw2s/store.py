@@ -52,6 +52,17 @@ class Job:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
+    def ancestry(self) -> set[str]:
+        """The fingerprints of the job and of all that it reads, near or far."""
+        found: set[str] = set()
+        waiting: list[Job] = [self]
+        while waiting:
+            job = waiting.pop()
+            if job.fingerprint not in found:
+                found.add(job.fingerprint)
+                waiting += job.inputs.values()
+        return found
+
 
 class Store:
     """The artefacts below one folder that every node sees."""

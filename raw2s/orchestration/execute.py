@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raw2s import stages
@@ -17,16 +17,23 @@ from raw2s.stages import labels
 from raw2s.store import Job, Store
 
 
-def execute(plan: Plan, store: Store, cluster: Cluster, display: Display) -> None:
+def execute(
+    plan: Plan,
+    store: Store,
+    cluster: Cluster,
+    display: Display,
+    room: Mapping[str, float] | None = None,
+) -> None:
     """Make every artefact of the plan; needs a connection to Ray.
 
+    room: the CPUs and GPUs that hosted models may hold, where others work beside; none: all.
     Stages of little work run in the driver; ConfigError from their checks ends the run before any
     training.
     """
     import ray
 
     board: Any = ray.remote(num_cpus=0)(Board).remote()
-    hosts = Hosts(board, cluster.hosts)
+    hosts = Hosts(board, cluster.hosts, room)
     for stage, title in STAGES.items():
         jobs = plan.jobs(stage)
         todo = [job for job in jobs if not store.has(job)]

@@ -121,11 +121,20 @@ class _Pool:
 
 
 class Hosts:
-    """The pools that are up, by the model they host; `limit`: how many at most."""
+    """The pools that are up, by the model they host.
 
-    def __init__(self, board: ActorHandle, limit: int | None = None) -> None:
+    limit: how many at most. room: the CPUs and GPUs that they may hold; none: the cluster's.
+    """
+
+    def __init__(
+        self,
+        board: ActorHandle,
+        limit: int | None = None,
+        room: Mapping[str, float] | None = None,
+    ) -> None:
         self._board = board
         self._limit = limit
+        self._given = room
         # The pool that was wanted last stands last.
         self._pools: dict[str, _Pool] = {}
 
@@ -138,7 +147,7 @@ class Hosts:
             full = not waves or len(waves[-1]) == self._limit
             if full or any(share.total(what) > free[what] for what in free):
                 waves.append([])
-                free = resources()
+                free = dict(self._room())
             waves[-1].append(request)
             free = {what: free[what] - share.total(what) for what in free}
         return waves
@@ -177,7 +186,7 @@ class Hosts:
             for actor in pool.actors
         ]
         if not up:
-            share = Share(_fitting(actors, cpus, gpus), cpus, gpus)
+            share = Share(self._fitting(actors, cpus, gpus), cpus, gpus)
             if not self._fits(share):
                 self.release()
             self._pools[""] = self._start(share)
@@ -187,7 +196,7 @@ class Hosts:
     def make_room(self, cpus: float) -> None:
         """End the pools if other work would have to wait for what they hold: GPUs always, CPUs
         where `cpus` (or all there are) are not free beside them."""
-        have = resources()["CPU"]
+        have = self._room()["CPU"]
         if self._held("GPU") or self._held("CPU") > have - min(have, cpus):
             self.release()
 
@@ -199,10 +208,10 @@ class Hosts:
     def _share(self, request: Request) -> Share:
         runtime = request.job.runtime
         cpus, gpus = runtime["cpus"], runtime["gpus"]
-        return Share(_fitting(runtime["actors"], cpus, gpus), cpus, gpus)
+        return Share(self._fitting(runtime["actors"], cpus, gpus), cpus, gpus)
 
     def _fits(self, share: Share) -> bool:
-        room = resources()
+        room = self._room()
         return (self._limit is None or len(self._pools) < self._limit) and all(
             self._held(what) + share.total(what) <= room[what] for what in room
         )
@@ -240,9 +249,11 @@ class Hosts:
     def _held(self, resource: str) -> float:
         return sum(pool.share.total(resource) for pool in self._pools.values())
 
+    def _room(self) -> Mapping[str, float]:
+        return resources() if self._given is None else self._given
 
-def _fitting(actors: int, cpus: float, gpus: float) -> int:
-    """As many of the actors as fit on the cluster, at least one."""
-    room = resources()
-    most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-    return max(1, min(actors, int(most)))
+    def _fitting(self, actors: int, cpus: float, gpus: float) -> int:
+        """As many of the actors as there is room for, at least one."""
+        room = self._room()
+        most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
+        return max(1, min(actors, int(most)))

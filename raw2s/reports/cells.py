@@ -98,3 +98,12 @@ def pgr_notes(summary: pd.DataFrame) -> list[str]:
         f"PGR undefined in {experiment} ({', '.join(rows['system'])}): {note}."
         for (experiment, note), rows in noted.groupby(["experiment", "pgr_note"], sort=False)
     ]
+
+
+def untested_notes(summary: pd.DataFrame) -> list[str]:
+    """One sentence that names the files of labels, which have not answered the test, if any."""
+    names = list(dict.fromkeys(summary.loc[~summary["tested"], "system"]))
+    if not names:
+        return []
+    told = "File of labels" if len(names) == 1 else "Files of labels"
+    return [f"{told}, scored on split B, not in floor, gap or PGR: {', '.join(names)}."]

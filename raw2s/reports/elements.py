@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import groupby
+from string import Template
 from typing import Any
 
 
@@ -25,8 +27,23 @@ def escape(value: object) -> str:
     return html.escape(str(value))
 
 
+def page(title: str, links: Iterable[tuple[str, str]], sections: Iterable[str]) -> str:
+    """A whole page: title, a link (anchor, name) to each section, and the sections' HTML."""
+    template = resources.files("raw2s.reports").joinpath("page.html").read_text(encoding="utf-8")
+    body = [f"<header><h1>{escape(title)}</h1>", "<nav>"]
+    body += [f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links]
+    body += ["</nav></header>", "<main>", *sections, "</main>"]
+    return Template(template).substitute(title=escape(title), body="\n".join(body))
+
+
+def facts(found: Iterable[tuple[str, str]]) -> str:
+    """Names and values in large letters, side by side."""
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in found)
+    return f'<dl class="facts">{items}</dl>'
+
+
 def sortable_table(
-    columns: Sequence[tuple[str, str]], rows: Iterable[Row], *, text_columns: int
+    columns: Sequence[tuple[str, str]], rows: Iterable[Row], *, text_columns: Collection[int]
 ) -> str:
     """A table that is sorted by a click on a header.
 
@@ -34,11 +51,11 @@ def sortable_table(
         columns: (group, header) of each; neighbours of one group share a head above theirs, and
             without any group there is no such line.
         rows: a cell for each column.
-        text_columns: how many of the first columns are text; the others are numbers.
+        text_columns: the positions of the columns of text; the others are numbers.
     """
 
     def number(position: int) -> str:
-        return "" if position < text_columns else ' class="number"'
+        return "" if position in text_columns else ' class="number"'
 
     groups = ""
     if any(group for group, _ in columns):
@@ -91,3 +108,42 @@ def pairs(heading: str, values: Mapping[str, Any]) -> str:
 
 def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def how_it_was_run(details: Mapping[str, Any]) -> str:
+    """The section of a run's details: a mapping is a table ("stages": {stage: seconds} is shown as
+    durations), a text of several lines a block, any other value a line."""
+    lines: dict[str, Any] = {}
+    tables: list[str] = []
+    blocks: list[str] = []
+    for key, value in details.items():
+        heading = key.replace("_", " ").capitalize()
+        if key == "stages":
+            durations = {stage: duration(float(seconds)) for stage, seconds in value.items()}
+            tables.append(pairs("Time of each stage", durations))
+        elif isinstance(value, Mapping):
+            tables.append(pairs(heading, value))
+        elif "\n" in str(value):
+            blocks.append(f"<h3>{escape(heading)}</h3><pre>{escape(value)}</pre>")
+        else:
+            lines[heading] = value
+    if lines:
+        tables.insert(0, pairs("Run", lines))
+    return "\n".join(
+        [
+            '<section id="run"><h2>How it was run</h2><div class="columns">',
+            *tables,
+            "</div>",
+            *blocks,
+            "</section>",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "5.1 s", "2 min 05 s" or "3 h 07 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

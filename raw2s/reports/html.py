@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
 
 from raw2s.reports import cells, uncertainty_cells
 from raw2s.reports import parts as in_parts
-from raw2s.reports.elements import Row, escape, figure, pairs, sortable_table
+from raw2s.reports.elements import (
+    Row,
+    escape,
+    facts,
+    figure,
+    how_it_was_run,
+    page,
+    pairs,
+    sortable_table,
+)
 from raw2s.reports.plots import (
     agreement_heatmap,
     labelling_timeline,
@@ -34,7 +41,7 @@ def write_html(
     details: Mapping[str, Any],
 ) -> None:
     """Write the page of `render_html` to a local file, making its folder."""
-    page = render_html(
+    text = render_html(
         title=title,
         summary=summary,
         uncertainty=uncertainty,
@@ -45,7 +52,7 @@ def write_html(
         details=details,
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page, encoding="utf-8")
+    Path(path).write_text(text, encoding="utf-8")
 
 
 def render_html(
@@ -94,12 +101,10 @@ def render_html(
     anchors = {name: f"experiment-{position + 1}" for position, name in enumerate(experiments)}
     links = [(anchor, name) for name, anchor in anchors.items()]
     links += [("counted", "What was counted"), ("run", "How it was run")]
-    page = [f"<header><h1>{escape(title)}</h1>", "<nav>"]
-    page += [f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links]
-    page += ["</nav></header>", "<main>"]
+    sections = []
     for name, anchor in anchors.items():
         of_experiment = [span for span in spans if str(span["experiment"]) == name]
-        page.append(
+        sections.append(
             _experiment(
                 name,
                 anchor,
@@ -111,9 +116,9 @@ def render_html(
                 of_experiment,
             )
         )
-    page += [_counted(details.get("counts", {})), _run(details), "</main>"]
-    template = resources.files("raw2s.reports").joinpath("page.html").read_text(encoding="utf-8")
-    return Template(template).substitute(title=escape(title), body="\n".join(page))
+    sections.append(_counted(details.get("counts", {})))
+    sections.append(how_it_was_run({k: v for k, v in details.items() if k != "counts"}))
+    return page(title, links, sections)
 
 
 def _experiment(
@@ -127,9 +132,9 @@ def _experiment(
     spans: Sequence[Mapping[str, Any]],
 ) -> str:
     section = [f'<section id="{anchor}"><h2>{escape(name)}</h2>', _facts(summary)]
-    section.append(_results_table(summary))
+    section.append(results_table(summary))
     section += [f"<p>{escape(note)}</p>" for note in cells.pgr_notes(summary)]
-    section.append(f'<p class="soft">{escape(_legend(summary))}</p>')
+    section.append(f'<p class="soft">{escape(legend(summary))}</p>')
     section.append("<h3>Scores</h3>")
     section.append(figure("bars", score_bars(summary), _error_bar_caption(summary)))
     if len(parts):
@@ -142,6 +147,10 @@ def _experiment(
             if summary["kind"].iloc[0] == "classification"
             else "Mean over items of 1 − edit distance / longer length of two models' answers."
         )
+        weak = summary.loc[summary["role"] == "weak", "system"]
+        left_out = weak[~weak.isin(agreement.index)]
+        if len(left_out):
+            caption += f" Left out, with answers to other items: {', '.join(left_out)}."
         section.append("<h3>Agreement of the weak models</h3>")
         section.append(figure("heat", agreement_heatmap(agreement), caption))
     if spans:
@@ -157,30 +166,31 @@ def _experiment(
 
 def _facts(summary: pd.DataFrame) -> str:
     """Floor, ceiling and the best student, before the table."""
+    tested = summary[summary["tested"]]
     scores = {
-        role: summary.loc[summary["role"] == role, "score_mean"] for role in ("weak", "ceiling")
+        role: tested.loc[tested["role"] == role, "score_mean"] for role in ("weak", "ceiling")
     }
     students = summary[summary["role"] == "student"]
-    facts: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     if len(scores["weak"]):
-        facts.append(("Floor, mean of the weak models", cells.number(scores["weak"].mean())))
+        found.append(("Floor, mean of the weak models", cells.number(scores["weak"].mean())))
     if len(scores["ceiling"]):
-        facts.append(("Ceiling", cells.number(scores["ceiling"].mean())))
+        found.append(("Ceiling", cells.number(scores["ceiling"].mean())))
     if len(students):
         best = students.iloc[int(students["score_mean"].to_numpy().argmax())]
-        facts.append((f"Best student: {best['system']}", cells.number(best["score_mean"])))
-        facts.append(("Its PGR", cells.pgr_text(best)))
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="facts">{items}</dl>'
+        found.append((f"Best student: {best['system']}", cells.number(best["score_mean"])))
+        found.append(("Its PGR", cells.pgr_text(best)))
+    return facts(found)
 
 
-def _results_table(summary: pd.DataFrame) -> str:
+def results_table(summary: pd.DataFrame) -> str:
+    """The systems of one experiment, a row each of `raw2s.reports.table.summarise`."""
     rows = [
         Row(row["role"], cells.row_texts(row), cells.sort_values(row))
         for _, row in summary.iterrows()
     ]
     columns = [("", header) for header in cells.HEADERS]
-    return sortable_table(columns, rows, text_columns=cells.TEXT_COLUMNS)
+    return sortable_table(columns, rows, text_columns=range(cells.TEXT_COLUMNS))
 
 
 def _parts(parts: pd.DataFrame) -> str:
@@ -192,8 +202,9 @@ def _parts(parts: pd.DataFrame) -> str:
         )
         for system in in_parts.systems(parts)
     ]
-    table = sortable_table(in_parts.COLUMNS, rows, text_columns=in_parts.TEXT_COLUMNS)
-    return f'{table}<p class="soft">{escape(in_parts.LEGEND)}</p>'
+    table = sortable_table(in_parts.COLUMNS, rows, text_columns=range(in_parts.TEXT_COLUMNS))
+    notes = "".join(f"<p>{escape(note)}</p>" for note in in_parts.notes(parts))
+    return f'{table}{notes}<p class="soft">{escape(in_parts.LEGEND)}</p>'
 
 
 def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:
@@ -203,7 +214,7 @@ def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:
         texts = [text.replace("± ", "±\u00a0") for text in uncertainty_cells.row_texts(row)]
         rows.append(Row(row["role"], texts, uncertainty_cells.sort_values(row)))
     table = sortable_table(
-        uncertainty_cells.COLUMNS, rows, text_columns=uncertainty_cells.TEXT_COLUMNS
+        uncertainty_cells.COLUMNS, rows, text_columns=range(uncertainty_cells.TEXT_COLUMNS)
     )
     caption = (
         "Reliability. A dot is a bin of the top probability, its area the share of the answers; "
@@ -220,7 +231,8 @@ def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:
     )
 
 
-def _legend(summary: pd.DataFrame) -> str:
+def legend(summary: pd.DataFrame) -> str:
+    """What the columns of `results_table` mean."""
     score = "accuracy" if summary["kind"].iloc[0] == "classification" else "SLU-F1"
     text = (
         f"Score: {score}, mean ± standard deviation over seeds. 95 % interval: bootstrap over test "
@@ -230,7 +242,8 @@ def _legend(summary: pd.DataFrame) -> str:
     best = str(summary["best_weak"].iloc[0])
     if best:
         text += f" Best weak model: {best}; the difference to it has a paired bootstrap interval."
-    return text + " Malformed: answers that could not be read, of all answers."
+    text += " Malformed: answers that could not be read, of all answers."
+    return " ".join([text, *cells.untested_notes(summary)])
 
 
 def _error_bar_caption(summary: pd.DataFrame) -> str:
@@ -249,41 +262,3 @@ def _counted(counts: Mapping[str, Mapping[str, Any]]) -> str:
     parts += [pairs(heading, values) for heading, values in counts.items()]
     parts.append("</div></section>")
     return "\n".join(parts)
-
-
-def _run(details: Mapping[str, Any]) -> str:
-    lines: dict[str, Any] = {}
-    tables: list[str] = []
-    blocks: list[str] = []
-    for key, value in details.items():
-        heading = key.replace("_", " ").capitalize()
-        if key == "counts":
-            continue
-        if key == "stages":
-            durations = {stage: _duration(float(seconds)) for stage, seconds in value.items()}
-            tables.append(pairs("Time of each stage", durations))
-        elif isinstance(value, Mapping):
-            tables.append(pairs(heading, value))
-        elif "\n" in str(value):
-            blocks.append(f"<h3>{escape(heading)}</h3><pre>{escape(value)}</pre>")
-        else:
-            lines[heading] = value
-    if lines:
-        tables.insert(0, pairs("Run", lines))
-    return "\n".join(
-        [
-            '<section id="run"><h2>How it was run</h2><div class="columns">',
-            *tables,
-            "</div>",
-            *blocks,
-            "</section>",
-        ]
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

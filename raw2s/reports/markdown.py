@@ -28,11 +28,16 @@ def write_markdown(
         ]
         heads = [score if header == "Score" else header for header in _SHOWN]
         parts += [f"**{experiment}**", _table(heads, texts), *cells.pgr_notes(rows)]
+        parts += cells.untested_notes(rows)
         of_parts = by_part[by_part["experiment"] == experiment]
         if len(of_parts):
             texts = [in_parts.row_texts(system) for system in in_parts.systems(of_parts)]
             heads = [f"{group} {header}".strip() for group, header in in_parts.COLUMNS]
-            parts += [f"**{experiment}**: in and out of distribution", _table(heads, texts)]
+            parts += [
+                f"**{experiment}**: in and out of distribution",
+                _table(heads, texts),
+                *in_parts.notes(of_parts),
+            ]
         calibrated = uncertainty[uncertainty["experiment"] == experiment]
         if len(calibrated):
             texts = [uncertainty_cells.row_texts(row) for _, row in calibrated.iterrows()]

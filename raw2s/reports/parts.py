@@ -48,6 +48,13 @@ def systems(parts: pd.DataFrame) -> list[dict[str, pd.Series]]:
     ]
 
 
+def notes(parts: pd.DataFrame) -> list[str]:
+    """Why PGRs are undefined: one sentence for each part and reason."""
+    return cells.pgr_notes(
+        parts.assign(experiment=parts["experiment"] + ", " + parts["part"] + " part")
+    )
+
+
 def parts_table(experiment: str, parts: pd.DataFrame) -> Table:
     """One experiment's scores and PGRs by part, for a terminal of 80 columns or more."""
     from rich.box import SIMPLE
@@ -65,6 +72,7 @@ def parts_table(experiment: str, parts: pd.DataFrame) -> Table:
     for system in systems(parts):
         texts = row_texts(system)
         table.add_row(*(Text(texts[place]) for place in shown))
+    table.caption = Text("\n".join(notes(parts)))
     return table
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from raw2s.reports import cells
 from raw2s.reports.svg import INK, figure_style, inline_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ROLE_COLOURS = {
     "weak": "#8b93a1",
@@ -59,7 +62,8 @@ def score_bars(summary: pd.DataFrame) -> str:
                 1.01, place, cells.number(score), transform=axes.get_yaxis_transform(), va="center"
             )
         for role, name, line in (("weak", "floor", ":"), ("ceiling", "ceiling", "--")):
-            of_role = summary.loc[summary["role"] == role, "score_mean"]
+            # A file of labels is scored on other items: its bar is drawn, the floor is without it.
+            of_role = summary.loc[(summary["role"] == role) & summary["tested"], "score_mean"]
             if len(of_role):
                 level = float(of_role.mean())
                 label = f"{name} {cells.number(level)}"
@@ -126,31 +130,43 @@ def agreement_heatmap(matrix: pd.DataFrame) -> str:
     """
     if matrix.empty or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix has shape {matrix.shape}, expected (N, N) with N > 0")
-    from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
-    values = matrix.to_numpy(dtype=float)
-    n = len(values)
+    n = len(matrix)
     with figure_style():
         figure = Figure(figsize=(1.4 + 0.85 * n, 1.0 + 0.6 * n))
-        axes = figure.add_subplot()
-        for row in range(n):
-            for column in range(n):
-                value = float(values[row, column])
-                # See-through cells let the page's text colour be read on light and on dark.
-                shade = to_rgba(ROLE_COLOURS["student"], 0.65 * min(max(value, 0.0), 1.0) ** 2)
-                axes.add_patch(Rectangle((column, row), 1, 1, facecolor=shade, linewidth=0))
-                text = f"{value:.2f}"
-                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center")
-        axes.set(xlim=(0, n), ylim=(n, 0))
-        names = [str(name) for name in matrix.index]
-        centres = np.arange(n) + 0.5
-        axes.set_xticks(centres, names, rotation=30, ha="right", parse_math=False)
-        axes.set_yticks(centres, names, parse_math=False)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        strength = matrix.to_numpy(dtype=float).clip(0.0, 1.0) ** 2
+        heat_cells(figure.add_subplot(), matrix, strength, digits=2)
         return inline_svg(figure, "Agreement of the weak models with each other")
+
+
+def heat_cells(axes: Axes, matrix: pd.DataFrame, strength: np.ndarray, *, digits: int) -> None:
+    """Draw a matrix as shaded cells with their numbers; a cell that is NaN stays blank.
+
+    Args:
+        axes: empty axes.
+        matrix: R x C numbers; its index and columns name the cells.
+        strength: (R, C), how dark each cell is, in [0, 1].
+        digits: decimals of the numbers.
+    """
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Rectangle
+
+    rows, columns = matrix.shape
+    for (row, column), value in np.ndenumerate(matrix.to_numpy(dtype=float)):
+        if np.isnan(value):
+            continue
+        # See-through cells let the page's text colour be read on light and on dark.
+        shade = to_rgba(ROLE_COLOURS["student"], 0.65 * float(strength[row, column]))
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=shade, linewidth=0))
+        axes.text(column + 0.5, row + 0.5, f"{value:.{digits}f}", ha="center", va="center")
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    names = [str(name) for name in matrix.columns]
+    axes.set_xticks(np.arange(columns) + 0.5, names, rotation=30, ha="right", parse_math=False)
+    names = [str(name) for name in matrix.index]
+    axes.set_yticks(np.arange(rows) + 0.5, names, parse_math=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def labelling_timeline(spans: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,8 @@ the terminal's table."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from raw2s.reports.parts import parts_table, summarise_parts
 from raw2s.reports.reliability import reliability
 from raw2s.reports.table import summarise, terminal_table, write_csv
 from raw2s.reports.uncertainty import summarise_uncertainty
-from raw2s.store import Store, write_text
+from raw2s.store import Job, Store, write_text
 
 
 def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Console) -> None:
@@ -42,7 +43,7 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
     write_markdown(summary, uncertainty, parts, folder / "results.md")
     details = _details(plan, store, folder)
     write_text(folder / "details.json", json.dumps(details, indent=1))
-    agreements = _agreements(results)
+    agreements = _agreements(results, summary)
     write_html(
         folder / "report.html",
         title=run.name,
@@ -75,18 +76,24 @@ def show(folder: str | Path) -> None:
     write_report(run, plan, store, path, Console())
 
 
-def _agreements(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The weak models' agreement on the items they all answered, by experiment (Fig. 3)."""
+def _agreements(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The weak models' agreement on the items they all answered, by experiment (Fig. 3).
+
+    It is of those that answered the test; with fewer than two, of the files of labels.
+    """
     tables = {}
     weak = results[results["role"] == "weak"]
     for experiment, rows in weak.groupby("experiment", sort=False):
+        systems = summary[(summary["experiment"] == experiment) & (summary["role"] == "weak")]
+        tested = systems["tested"]
+        alike = systems.loc[tested if tested.sum() > 1 else ~tested, "system"]
         seed = rows["seed"].iloc[0]
         wide = (
-            rows[rows["seed"] == seed]
+            rows[(rows["seed"] == seed) & rows["system"].isin(alike)]
             .pivot(index="item", columns="system", values="prediction")
             .dropna()
         )
-        names = [name for name in dict.fromkeys(rows["system"]) if name in wide]
+        names = [name for name in alike if name in wide]
         if len(wide) and len(names) > 1:
             answers = {name: wide[name].to_list() for name in names}
             classes = rows["kind"].iloc[0] == "classification"
@@ -108,30 +115,46 @@ def _rounds(rounds: Mapping[str, Any]) -> dict[str, Any]:
     return told | {"ended": rounds["ended"]}
 
 
+def _titled(plan: Plan, stage: str) -> Iterator[tuple[Job, str, str]]:
+    """Each job of the stage with each of its titles, and that as a heading.
+
+    A title that several jobs share, one for each seed, is numbered: equal headings would overwrite
+    each other.
+    """
+    titled = [(job, title) for job in plan.jobs(stage) for title in plan.titles[job.fingerprint]]
+    sharing = Counter(title for _, title in titled)
+    seen: Counter[str] = Counter()
+    for job, title in titled:
+        seen[title] += 1
+        number = f" ({seen[title]} of {sharing[title]})" if sharing[title] > 1 else ""
+        yield job, title, title + number
+
+
 def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
     """Counts, actors' time spans and seconds from the artefacts' manifests."""
     counts: dict[str, dict[str, Any]] = {}
     actors: list[dict[str, Any]] = []
     seconds: dict[str, float] = {}
-    for stage, title in STAGES.items():
-        for job in plan.jobs(stage):
-            manifest = store.manifest(job)
-            notes = manifest["notes"]
+    for stage, stage_title in STAGES.items():
+        noted = {job.fingerprint: store.manifest(job)["notes"] for job in plan.jobs(stage)}
+        for notes in noted.values():
             for start, end in notes.get("compute", []):
-                seconds[title] = seconds.get(title, 0.0) + end - start
+                seconds[stage_title] = seconds.get(stage_title, 0.0) + end - start
+        for job, title, heading in _titled(plan, stage):
+            notes = noted[job.fingerprint]
             if stage == "label":
-                experiment, model = job.title.split("/", 1)
+                experiment, model = title.split("/", 1)
                 actors += [
                     {"experiment": experiment, "model": model} | actor for actor in notes["actors"]
                 ]
             for name, found in notes.get("counts", {}).items():
                 kept = {what: count for what, count in found.items() if count}
                 if kept:
-                    counts.setdefault(f"{job.title}: labels of {name}", {}).update(kept)
+                    counts[f"{heading}: labels of {name}"] = kept
             if job.stage == "experts":
-                counts[f"{job.title}: rounds"] = _rounds(notes["rounds"])
+                counts[f"{heading}: rounds"] = _rounds(notes["rounds"])
             if stage == "pairs":
-                counts[f"{job.title}: preference pairs"] = notes
+                counts[f"{heading}: preference pairs"] = notes
     environment = json.loads((folder / "environment.json").read_text())
     return {
         "counts": counts,

@@ -26,6 +26,7 @@ SUMMARY_COLUMNS = (
     "strategy",
     "seeds",
     "items",
+    "tested",
     "score_mean",
     "score_std",
     "score_low",
@@ -74,14 +75,18 @@ def summarise(
 
         - experiment, kind, system, role, strategy; seeds (their number), items (distinct test
           items), answers (rows) and malformed (answers that could not be read).
+        - tested: whether it has answered the test. A file of labels has not: it is judged on the
+          rows that it labels and takes no part in pgr, gap and best_weak.
         - score_mean and score_std over seeds: accuracy or SLU-F1, in [0, 1]; std with n - 1, NaN
           for one seed. score_low, score_high: bootstrap interval of the pooled score.
         - pgr_mean, pgr_std over seeds, for students only, each seed against the ceiling and the
-          weak models of that seed (their mean over seeds where that seed has not run). NaN with
-          the reason in pgr_note if it is undefined for any seed.
-        - gap: score_mean minus the mean of the weak models' score_mean (not for weak models).
-        - best_weak: the weak model with the highest score_mean; diff, diff_low, diff_high: the
-          pooled score minus that model's, with a paired bootstrap interval (NaN for weak models).
+          tested weak models of that seed (their mean over seeds where that seed has not run). NaN
+          with the reason in pgr_note if it is undefined for any seed.
+        - gap: score_mean minus the mean of the tested weak models' score_mean (not for weak
+          models).
+        - best_weak: the tested weak model with the highest score_mean; diff, diff_low, diff_high:
+          the pooled score minus that model's, with a paired bootstrap interval (NaN for weak
+          models).
 
     Pooling concatenates the seeds. An item's answers under several seeds are not independent, so a
     resample draws an item with all of its seeds.
@@ -134,7 +139,8 @@ def terminal_table(summary: pd.DataFrame) -> Table:
                 style=_ROLE_STYLES[row["role"]],
             )
     malformed = f"{summary['malformed'].sum()} of {summary['answers'].sum()} answers malformed."
-    table.caption = Text("\n".join([*cells.pgr_notes(summary), malformed]))
+    notes = [*cells.pgr_notes(summary), *cells.untested_notes(summary), malformed]
+    table.caption = Text("\n".join(notes))
     return table
 
 
@@ -145,10 +151,15 @@ def _experiment_rows(
     systems = [_system(kind, str(name), rows) for name, rows in table.groupby("system", sort=False)]
     weak = [system for system in systems if system.role == "weak"]
     ceiling = next((system for system in systems if system.role == "ceiling"), None)
-    # The test decides which is best; a file of labels has not taken it.
-    tested = [system for system in weak if ceiling is None or _shared(system, ceiling).size]
+    others = [system for system in systems if system.role != "weak"]
+    # A file of labels shares no item with those that have taken the test.
+    untested = [
+        system.name
+        for system in weak
+        if others and all(_shared(system, other).empty for other in others)
+    ]
+    tested = [system for system in weak if system.name not in untested]
     best = max(tested, key=lambda system: system.mean) if tested else None
-    floor = float(np.mean([system.mean for system in weak])) if weak else float("nan")
     rows: list[dict[str, Any]] = []
     for system in systems:
         score = bootstrap(
@@ -160,6 +171,7 @@ def _experiment_rows(
             "strategy": system.strategy,
             "seeds": len(system.scores),
             "items": len(system.items),
+            "tested": system.name not in untested,
             "score_mean": system.mean,
             "score_std": _std(list(system.scores.values())),
             "score_low": score.low,
@@ -170,10 +182,9 @@ def _experiment_rows(
             "answers": system.answers,
         }
         if system.role == "student":
-            row |= _pgr_over_seeds(system, weak, ceiling)
-        if system.role != "weak" and weak:
-            row["gap"] = system.mean - floor
+            row |= _pgr_over_seeds(system, tested, ceiling)
         if system.role != "weak" and best is not None:
+            row["gap"] = system.mean - float(np.mean([model.mean for model in tested]))
             row |= _difference(metric, system, best, n_resamples, confidence)
         rows.append(row)
     return rows
@@ -193,23 +204,27 @@ def _slu_f1(means: Floats) -> Floats:
 
 
 def _system(kind: str, name: str, rows: pd.DataFrame) -> _System:
-    columns = COUNTS_OF_KIND[kind]
-    counts = rows[["seed", "item", *columns]].assign(answers=1.0)
-    metric = _metric(kind)
-    scores = {
-        int(seed): float(metric(part[[*columns, "answers"]].to_numpy(np.float64).mean(0)[None])[0])
-        for seed in sorted(counts["seed"].unique())
-        for part in [counts[counts["seed"] == seed]]
-    }
+    counts = rows[["seed", "item", *COUNTS_OF_KIND[kind]]].assign(answers=1.0)
     return _System(
         name=name,
         role=str(rows["role"].iloc[0]),
         strategy=str(rows["strategy"].iloc[0]),
-        scores=scores,
+        scores=score_by_seed(kind, rows),
         items=counts.drop(columns="seed").groupby("item", sort=True).sum().astype(np.float64),
         malformed=int(rows["malformed"].astype(bool).sum()),
         answers=len(rows),
     )
+
+
+def score_by_seed(kind: str, rows: pd.DataFrame) -> dict[int, float]:
+    """Accuracy or SLU-F1 of one system's rows of the results table, for each seed."""
+    columns = COUNTS_OF_KIND[kind]
+    metric = _metric(kind)
+    return {
+        int(seed): float(metric(means.to_numpy(np.float64)[None])[0])
+        for seed, part in rows.groupby("seed")
+        for means in [part[columns].assign(answers=1.0).mean()]
+    }
 
 
 def _std(values: list[float]) -> float:
@@ -219,9 +234,10 @@ def _std(values: list[float]) -> float:
 def _pgr_over_seeds(
     student: _System, weak: list[_System], ceiling: _System | None
 ) -> dict[str, Any]:
-    if ceiling is None or not weak:
-        lacking = "no ceiling" if ceiling is None else "no weak model"
-        return {"pgr_note": f"the results have {lacking}"}
+    if ceiling is None:
+        return {"pgr_note": "the results have no ceiling"}
+    if not weak:
+        return {"pgr_note": "no weak model answered the test"}
     values: list[float] = []
     reasons: dict[str, list[int]] = {}
     for seed, score in student.scores.items():

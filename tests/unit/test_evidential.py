@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import mpmath
 import pytest
 import torch
@@ -195,6 +197,42 @@ def test_uncertainty_by_sampling() -> None:
     assert got["vacuity"].item() == pytest.approx(3 / (z.exp() + 1).sum().item())
     assert got["expected_entropy"].item() == pytest.approx(entropy, abs=2e-3)
     assert got["mutual_information"].item() == pytest.approx(total - entropy, abs=2e-3)
+
+
+def test_a_dirichlet_of_tiny_concentrations_is_one_class_that_is_not_known() -> None:
+    # Each draw is one class, so all of the mean's entropy is mutual information.
+    for level, entropy in (([-40.0] * 4, math.log(4)), ([-34.0, -35.0, -36.0], 0.8324)):
+        got = dirichlet_uncertainty(torch.tensor([level]), "exp")
+        assert got["mutual_information"].item() == pytest.approx(entropy, abs=1e-4)
+        total = sum(math.exp(z) for z in level)
+        assert got["vacuity"].item() == pytest.approx(len(level) / total)
+
+
+@pytest.mark.parametrize("evidence", ["exp+1", "exp"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_largest_clamp_leaves_digits(evidence: Evidence, dtype: torch.dtype) -> None:
+    z = [-30.0, 30.0, 1.0, 0.25, *[-2.0] * 4996]
+    with mpmath.workdps(60):
+        cut = [mpmath.exp(min(25, max(-25, v))) for v in z]
+        excess = cut if evidence == "exp+1" else [alpha - 1 for alpha in cut]
+    logits, label = torch.tensor([z], dtype=dtype), torch.tensor([2])
+    options: EvidentialOptions = {"evidence": evidence, "clamp": 25.0}
+    expected = kl_precise(excess, 2)
+    assert dirichlet_regulariser(logits, label, **options).item() == pytest.approx(expected, 1e-4)
+    both = [evidential_loss(logits, label, reg_coef=c, **options).item() for c in (0.0, 1.0)]
+    assert both[1] - both[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("clamp", [0.0, -1.0, 25.5, float("nan")])
+def test_a_clamp_out_of_range_is_refused(clamp: float) -> None:
+    z, label = torch.zeros(2, 3), torch.tensor([0, 2])
+    message = rf"clamp must be in \(0, 25\], it is {clamp}"
+    with pytest.raises(ValueError, match=message):
+        evidential_loss(z, label, clamp=clamp)
+    with pytest.raises(ValueError, match=message):
+        soft_label_evidential_loss(z, label, torch.zeros(2), clamp=clamp)
+    with pytest.raises(ValueError, match=message):
+        dirichlet_regulariser(z, clamp=clamp)
 
 
 @pytest.mark.parametrize(

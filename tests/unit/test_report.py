@@ -30,7 +30,7 @@ from raw2s.reports.plots import (
     score_bars,
 )
 from raw2s.reports.reliability import reliability
-from raw2s.reports.report import write_report
+from raw2s.reports.report import _agreements, _details, write_report
 from raw2s.reports.table import summarise, terminal_table, write_csv
 from raw2s.reports.uncertainty import summarise_uncertainty
 from raw2s.store import Job, Store
@@ -217,13 +217,18 @@ def test_each_part_of_the_test_has_its_own_floor_and_ceiling(
     text = (tmp_path / "r.md").read_text()
     assert "in and out of distribution" in text
     assert "| S | 1.000 ± 0.000 | [1.000, 1.000] | undefined |" in text
+    why = "PGR undefined in sciq, easy part (S): the ceiling (1.0000) is not above W1 (1.0000), W2"
+    assert why in text
     html = page(results)
-    assert "In and out of distribution" in html and "In and out" not in page(
-        results.assign(part="")
+    assert (
+        why in html
+        and "In and out of distribution" in html
+        and "In and out" not in page(results.assign(part=""))
     )
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(parts_table("sciq", parts))
-    assert "0.417" in console.export_text()
+    printed = console.export_text()
+    assert "0.417" in printed and "PGR undefined in sciq, easy part (S)" in printed
 
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally(results: pd.DataFrame) -> None:
@@ -434,27 +439,93 @@ def test_parts_of_an_unknown_experiment_are_refused(results: pd.DataFrame) -> No
         page(results, uncertainty=summarise_uncertainty(results.assign(experiment="other")))
 
 
+def file_of_labels(system: str, right: Sequence[int]) -> pd.DataFrame:
+    labels = pd.DataFrame(classified(system, "weak", right))
+    return labels.assign(item="b" + labels["item"])
+
+
 def test_a_file_of_labels_is_judged_on_its_own_rows_and_compared_with_nobody(
+    results: pd.DataFrame, tmp_path: Path
+) -> None:
+    both = pd.concat([file_of_labels("File", right(19, 20)), results], ignore_index=True)
+    summary = summarise(both)
+    assert row_of(summary, "File")["score_mean"] == pytest.approx(0.95)
+    assert list(summary["tested"]) == [False, True, True, True, True]
+    others = [name for name in summary.columns if name not in ("strategy", "best_weak")]
+    for name in ("Top", "S"):
+        without = row_of(summarise(results), name)
+        assert row_of(summary, name)[others].equals(without[others])
+        assert row_of(summary, name)["best_weak"] == "W2"
+    assert "floor 0.450" in svg_texts(score_bars(summary))
+    write_markdown(summary, summarise_uncertainty(both), summarise_parts(both), tmp_path / "r.md")
+    told = "File of labels, scored on split B, not in floor, gap or PGR: File."
+    text = page(both)
+    assert "<dt>Floor, mean of the weak models</dt><dd>0.450</dd>" in text and told in text
+    assert told in (tmp_path / "r.md").read_text() and told[:14] in printed(summary)
+    assert "File of labels" not in page(results)
+
+
+def test_with_files_of_labels_alone_there_is_no_floor(results: pd.DataFrame) -> None:
+    taught = results[results["role"] != "weak"]
+    for kept in (taught, taught[taught["role"] == "student"]):
+        both = pd.concat([file_of_labels("File", right(19, 20)), kept], ignore_index=True)
+        student = row_of(summarise(both), "S")
+        assert student["best_weak"] == ""
+        assert np.isnan([student["diff"], student["gap"], student["pgr_mean"]]).all()
+        assert "Floor" not in page(both) and "floor" not in score_bars(summarise(both))
+    both = pd.concat([file_of_labels("File", right(1)), taught], ignore_index=True)
+    assert row_of(summarise(both), "S")["pgr_note"] == "no weak model answered the test"
+
+
+def test_a_best_file_of_labels_without_a_ceiling_is_compared_with_nobody(
     results: pd.DataFrame,
 ) -> None:
-    labels = pd.DataFrame(classified("File", "weak", right(19, 20)))
-    labels["item"] = "b" + labels["item"]
-    summary = summarise(pd.concat([labels, results], ignore_index=True))
-    assert row_of(summary, "File")["score_mean"] == pytest.approx(0.95)
-    student = row_of(summary, "S")
-    assert student["best_weak"] == "W2"
-    assert student["gap"] == pytest.approx(0.65 - (0.95 + 0.4 + 0.5) / 3)
-    alone = summarise(pd.concat([labels, results[results["role"] != "weak"]], ignore_index=True))
-    assert row_of(alone, "S")["best_weak"] == ""
-    assert np.isnan(row_of(alone, "S")["diff"])
+    both = pd.concat([file_of_labels("File", right(10)), results], ignore_index=True)
+    summary = summarise(both[both["role"] != "ceiling"])
+    assert row_of(summary, "S")["best_weak"] == "W2"
+    assert row_of(summary, "S")["gap"] == pytest.approx(0.2)
+
+
+def test_agreement_is_of_the_models_that_answered_the_same_items(results: pd.DataFrame) -> None:
+    files = [file_of_labels("File", right(3)), file_of_labels("Other", right(5))]
+    both = pd.concat([files[0], results], ignore_index=True)
+    found = _agreements(both, summarise(both))
+    assert list(found["sciq"].index) == ["W1", "W2"]
+    assert found["sciq"].loc["W1", "W2"] == pytest.approx(0.9)
+    assert "Left out, with answers to other items: File." in page(both)
+    assert "Left out" not in page(results)
+    taught = results[~results["system"].isin(["W1"])]
+    alone = pd.concat([*files, taught], ignore_index=True)
+    found = _agreements(alone, summarise(alone))
+    assert found["sciq"].loc["File", "Other"] == pytest.approx(0.8)
+    assert _agreements(taught, summarise(taught)) == {}
+
+
+def test_counts_of_every_seed_and_experiment_are_told(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path / "store"), Plan()
+    notes = {"label": {"actors": [{"actor": "a0", "start": 0.0, "end": 1.0}]}, "pairs": {"rows": 1}}
+    for stage, title, seed in (
+        ("label", "one/w", 0), ("label", "two/w", 0), ("pairs", "one/s", 0), ("pairs", "one/s", 1),
+    ):  # fmt: skip
+        job = plan.add(Job(stage, title, {"seed": seed}))
+        with store.write(job) as (_, noted):
+            noted.update(notes[stage], rows=100 + seed)
+    (tmp_path / "config.yaml").write_text("")
+    environment = {"packages": {}, "python": "3.12", "git_commit": ""}
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    found = _details(plan, store, tmp_path)
+    assert found["counts"] == {
+        "one/s (1 of 2): preference pairs": {"rows": 100},
+        "one/s (2 of 2): preference pairs": {"rows": 101},
+    }
+    assert [(a["experiment"], a["model"]) for a in found["actors"]] == [("one", "w"), ("two", "w")]
 
 
 def test_weak_models_that_do_not_vary_may_have_a_seed_of_their_own(results: pd.DataFrame) -> None:
-    labels = pd.DataFrame(classified("File", "weak", right(2, 20)))
-    labels["item"] = "b" + labels["item"]
+    labels = file_of_labels("File", right(2, 20))
     others = results.assign(seed=results["seed"] + (results["role"] != "weak"))
     table = pd.concat([labels, others], ignore_index=True)
-    per_seed = [(6 / 8 + 3 / 5 + 2 / 4) / 3, (5 / 7 + 2 / 4 + 1 / 3) / 3]
+    per_seed = [(3 / 5 + 2 / 4) / 2, (2 / 4 + 1 / 3) / 2]
     assert row_of(summarise(table), "S")["pgr_mean"] == pytest.approx(np.mean(per_seed))
     with pytest.raises(ValueError, match="system 'W1', seed 0 lacks 1 of 10 items"):
         summarise(table.drop(index=20))

@@ -30,6 +30,12 @@ def test_the_uniform_dirichlet_over_two_classes() -> None:
     assert found.vacuity == pytest.approx(1.0)
 
 
+def test_the_order_of_the_classes_leaves_the_entropy_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    p = np.stack([rng.permutation([0.5, 0.3, 0.2, *[0.0] * 15]) for _ in range(1000)])
+    assert len(np.unique(entropy(p))) == 1
+
+
 def test_a_dirichlet_by_sampling() -> None:
     alpha = np.array([0.6, 2.0, 5.0])
     drawn = np.random.default_rng(0).dirichlet(alpha, 200_000)

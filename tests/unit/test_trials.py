@@ -1,0 +1,132 @@
+"""How a cluster is shared among trials, and what Optuna is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raw2s.config import Between, Cluster, Search, Simplex
+from raw2s.orchestration import trials
+from raw2s.orchestration.trials import Outcome, share
+from raw2s.store import Job
+
+
+def node(cpus: float, gpus: float = 0) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus}
+
+
+def training(workers: int, cpus: float, gpus: float = 0, *, name: str = "a") -> Job:
+    runtime = {"workers": workers, "cpus": cpus, "gpus": gpus}
+    return Job("student", name, {"name": name}, runtime=runtime)
+
+
+def answering(cpus: float, gpus: float = 0) -> Job:
+    return Job("answer", "b", {}, runtime={"actors": 4, "cpus": cpus, "gpus": gpus})
+
+
+@pytest.mark.parametrize(
+    ("jobs", "nodes", "at_once"),
+    [
+        ([training(1, 1)], [node(2)], 2),
+        ([training(2, 1)], [node(2)], 1),
+        # A group of two may stand on two nodes, its workers not.
+        ([training(2, 2)], [node(3), node(3)], 1),
+        ([training(1, 1, 1)], [node(16, 4), node(16, 4)], 8),
+        ([training(4, 1, 1)], [node(16, 4), node(16, 4)], 2),
+        # The tighter of two needs counts.
+        ([training(1, 1, 0.5), answering(1, 1)], [node(16, 2)], 2),
+        # What never fits is left to the check of the cluster.
+        ([training(1, 8)], [node(2)], 1),
+        ([], [node(2)], 1),
+    ],
+)
+def test_as_many_trials_at_once_as_fit(
+    jobs: list[Job], nodes: list[dict[str, float]], at_once: int
+) -> None:
+    assert share(jobs, Cluster(), nodes).trials == at_once
+
+
+def test_shares_together_are_the_cluster() -> None:
+    nodes = [node(8, 4), node(8, 4)]
+    part = share([training(2, 1, 1), answering(1, 0.5)], Cluster(hosts=8), nodes)
+    assert part.trials == 4
+    assert {what: part.room[what] * part.trials for what in part.room} == {"CPU": 16, "GPU": 8}
+    assert part.cluster.train_runs == 1 and part.cluster.hosts == 2
+
+
+def test_a_trial_alone_may_train_its_seeds_at_once() -> None:
+    # One hosted model fills the node, four trainings fit.
+    part = share([training(1, 1), answering(4)], Cluster(), [node(4)])
+    assert (part.trials, part.cluster.train_runs) == (1, 4)
+    assert share([training(1, 1), answering(4)], Cluster(train_runs=2), [node(4)]).cluster == (
+        Cluster(train_runs=2)
+    )
+
+
+@pytest.fixture
+def search() -> Search:
+    return Search(
+        experiment="e",
+        strategy="s",
+        method="optuna",
+        trials=9,
+        parameters={
+            "strategy.a": [None, {"gamma_max": 0.5}],
+            "strategy.weights": Simplex(models=3),
+            "strategy.b": Between(between=(1e-3, 1), log=True),
+            "experiment.c": Between(between=(1, 4), whole=True),
+        },
+    )
+
+
+def test_optuna_draws_within_the_space_and_knows_what_was_found(search: Search) -> None:
+    pytest.importorskip("optuna")
+    before: list[Outcome] = []
+    for _ in range(3):
+        sampler = trials._optuna(search, before)
+        for number in range(4):
+            values = trials._values(search, sampler.suggest(f"t{number}"))
+            assert values["strategy.a"] in (None, {"gamma_max": 0.5})
+            assert sum(values["strategy.weights"]) == pytest.approx(1)
+            assert min(values["strategy.weights"]) >= 0
+            assert 1e-3 <= values["strategy.b"] <= 1
+            assert values["experiment.c"] in (1, 2, 3, 4)
+            assert values not in [outcome.values for outcome in before]
+            before.append(Outcome(values, [values["strategy.b"]], 1.0))
+    known: Any = trials._optuna(search, [*before, Outcome(before[0].values, [], 1.0, "it broke")])
+    told = known._ot_study.get_trials()
+    assert [t.value for t in told] == [o.scores[0] for o in before]
+
+
+def test_values_come_back_from_what_optuna_is_told(search: Search) -> None:
+    pytest.importorskip("optuna")
+    for weights in ([0.2, 0.3, 0.5], [0.0, 0.0, 1.0], [1 / 3] * 3):
+        values = {
+            "strategy.a": {"gamma_max": 0.5}, "strategy.weights": weights, "strategy.b": 0.1,
+            "experiment.c": 3,
+        }  # fmt: skip
+        back = trials._values(search, trials._point(search, values))
+        assert np.allclose(back.pop("strategy.weights"), values.pop("strategy.weights"), atol=1e-6)
+        assert back == values
+
+
+def test_an_error_is_its_last_line() -> None:
+    trace = "ray.exceptions.RayTaskError: x\n  File …\n\nConfigError: needs 4 CPUs\n\n"
+    assert trials._one_line(trace) == "ConfigError: needs 4 CPUs"
+
+
+def test_scores_are_of_each_seed(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from raw2s.store import Store
+
+    store, job = Store(tmp_path), Job("results", "t", {})
+    rows = pd.DataFrame(
+        {"kind": "classification", "seed": [1, 1, 0, 0], "c0": [1.0, 1.0, 0.0, 1.0]}
+    )
+    with store.write(job) as (folder, _):
+        rows.to_parquet(folder / "results.parquet")
+    assert trials.trial_scores(job, store) == [0.5, 1.0]
