@@ -39,7 +39,7 @@ from raw2s.method.vocabulary_targets import (
 
 Regulariser = Literal["per_label", "mixed"]
 LARGEST_CLAMP = 25.0
-"""Beyond it the terms of L_REG are so large that float64 loses every digit of their sum."""
+"""Float64 leaves L_REG, a difference of large terms, four digits up to here, none at 37."""
 
 
 class EvidentialOptions(TypedDict, total=False):

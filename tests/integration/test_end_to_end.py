@@ -50,12 +50,9 @@ def manifests(storage: Path) -> dict[str, int]:
     }
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of one undisturbed run."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finished(command(folder))
-    return folder
+@pytest.fixture
+def storage(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 def test_a_run_leaves_everything_that_a_reader_wants(storage: Path) -> None:

@@ -231,6 +231,7 @@ CHOSEN = pd.DataFrame(
             "strategy": "s", "seeds": 2, "items": 10, "score_mean": 0.625, "score_std": 0.0,
             "score_low": 0.5, "score_high": 0.75, "pgr_mean": math.nan, "pgr_std": math.nan,
             "pgr_note": "no <ceiling>", "gap": math.nan, "best_weak": "", "diff": math.nan,
+            "tested": True,
             "diff_low": math.nan, "diff_high": math.nan, "malformed": 0, "answers": 20,
         }
     ]
