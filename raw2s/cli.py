@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(Path(parsed.run))
             return 0
         path = DEMO if parsed.command == "demo" else parsed.config
-        settings = config.load(path, data=parsed.data, overrides=_overrides(parsed.set))
+        overrides = _overrides(parsed.set)
+        base = parsed.base if parsed.command == "study" else None
+        settings = config.load(path, data=parsed.data, overrides=overrides, base=base)
         if parsed.command == "plan":
             from raw2s.plan import show_plan
 
@@ -34,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from raw2s.sweep import sweep
 
             sweep(settings)
+        elif parsed.command == "study":
+            from raw2s.study import study
+
+            study(settings, command=shlex.join(["raw2s", *(arguments or sys.argv[1:])]))
         else:
             from raw2s.run import run
 
@@ -53,10 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="do a run and write its report")
     plan = commands.add_parser("plan", help="show a run's stages, models and needs; do nothing")
     sweep = commands.add_parser("sweep", help="search over a run's parameters, test the best once")
+    study = commands.add_parser("study", help="answer a question by a table, see configs/studies/")
+    study.add_argument(
+        "--base", metavar="CONFIG", help="the experiments to study, in place of the file's own base"
+    )
     demo = commands.add_parser("demo", help="do the demo's run: a toy world, both kinds of task")
-    for command in (run, plan, sweep):
+    for command in (run, plan, sweep, study):
         command.add_argument("config", metavar="CONFIG", help="a YAML file, see configs/")
-    for command in (run, plan, sweep, demo):
+    for command in (run, plan, sweep, study, demo):
         command.add_argument("--data", metavar="FOLDER", help="read data from local files")
         command.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[],

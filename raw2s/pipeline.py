@@ -104,8 +104,8 @@ def trial(run: Run) -> tuple[Plan, Job]:
         for seed in run.seeds
     ]
     judged = whole.add(results.results_job(name, systems, experiment.task))
-    checks = [job.fingerprint for job in whole.jobs("fit")]
-    return whole.only({*judged.ancestry(), *checks}), judged
+    needed = [*judged.closure(), *whole.jobs("fit")]
+    return whole.only({job.fingerprint for job in needed}), judged
 
 
 class _Cell:

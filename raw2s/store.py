@@ -52,16 +52,16 @@ class Job:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def ancestry(self) -> set[str]:
-        """The fingerprints of the job and of all that it reads, near or far."""
-        found: set[str] = set()
+    def closure(self) -> list[Job]:
+        """The job and all that it reads, near or far; equal jobs once."""
+        found: dict[str, Job] = {}
         waiting: list[Job] = [self]
         while waiting:
             job = waiting.pop()
             if job.fingerprint not in found:
-                found.add(job.fingerprint)
+                found[job.fingerprint] = job
                 waiting += job.inputs.values()
-        return found
+        return list(found.values())
 
 
 class Store:

@@ -12,6 +12,7 @@ from raw2s.config.models import Model, Precomputed, Pretraining, Scratch
 from raw2s.config.reading import dump, load, parse
 from raw2s.config.run import Cluster, Experiment, Run
 from raw2s.config.strategies import Auxiliary, Cdpo, Evidential, Strategy, Weights
+from raw2s.config.study import Study, Variant
 from raw2s.config.sweep import Between, Search, Simplex
 from raw2s.config.training import Labelling, Training
 
@@ -34,8 +35,10 @@ __all__ = [
     "Search",
     "Simplex",
     "Strategy",
+    "Study",
     "Task",
     "Training",
+    "Variant",
     "Weights",
     "dump",
     "load",

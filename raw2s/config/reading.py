@@ -15,23 +15,30 @@ from raw2s.errors import ConfigError
 
 
 def load(
-    path: str | Path, *, data: str | None = None, overrides: dict[str, Any] | None = None
+    path: str | Path,
+    *,
+    data: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    base: str | Path | None = None,
 ) -> Run:
     """Read a configuration, and below it the one that its key `base` names, if it has one.
 
-    `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
+    `base` stands in for that one, and the run's name then ends in its name. `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
     `overrides` maps dotted keys to values, `{"seeds": [0, 1], "name": "x"}`.
     Paths become absolute: relative storage against the working folder. Raises ConfigError in one
     line.
     """
-    raw = _read(Path(path))
+    raw = _read(Path(path), instead=Path(base) if base else None)
     for key, value in (overrides or {}).items():
         set_key(raw, key.split("."), value)
     return parse(raw, data=data, fallback=os.environ.get("RAW2S_DATA") or None)
 
 
-def _read(path: Path, building_on: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's keys over those of the file that its `base` names, relative to its own folder."""
+def _read(
+    path: Path, building_on: tuple[Path, ...] = (), instead: Path | None = None
+) -> dict[str, Any]:
+    """The file's keys over those of the file that its `base` names, relative to its own folder, or
+    of the one that is there `instead`."""
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}")
     if path.resolve() in building_on:
@@ -44,6 +51,9 @@ def _read(path: Path, building_on: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} holds no named keys")
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
     base = raw.pop("base", None)
+    if instead is not None:
+        raw["name"] = f"{raw.get('name', path.stem)}-{instead.stem}"
+        return _over(_read(instead, (*building_on, path.resolve())), raw)
     if base is None:
         return raw
     return _over(_read(path.parent / str(base), (*building_on, path.resolve())), raw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from raw2s.config.ensembles import Ensemble
 from raw2s.config.fields import Name, Positive, Strict
 from raw2s.config.models import Model
 from raw2s.config.strategies import Cdpo, Strategy, Weights, check_distinct, check_weights
+from raw2s.config.study import Study
 from raw2s.config.sweep import Search
 from raw2s.config.training import Labelling, Training, WeakTraining
 
@@ -40,6 +41,21 @@ class Experiment(Strict):
     """The weights of Joint Decoding's scores (see `Weights`)."""
     joint_scorers: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that score in Joint Decoding; none: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _each(cls, raw: Any) -> Any:
+        """`weak: each` stands for one strategy for each weak model."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("strategies"), list):
+            return raw
+        weak = raw.get("weak")
+        models = weak if isinstance(weak, list) else []
+        names = [model["name"] for model in models if isinstance(model, dict) and "name" in model]
+        strategies = []
+        for given in raw["strategies"]:
+            each = isinstance(given, dict) and given.get("weak") == "each"
+            strategies += [given | {"weak": [name]} for name in names] if each else [given]
+        return raw | {"strategies": strategies}
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
@@ -176,6 +192,8 @@ class Run(Strict):
     """Resources."""
     sweep: Search | None = None
     """What `raw2s sweep` searches over; other commands do not read it."""
+    study: Study | None = None
+    """What `raw2s study` compares; other commands do not read it."""
 
     @model_validator(mode="after")
     def _seeds(self) -> Run:

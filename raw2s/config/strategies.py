@@ -63,7 +63,7 @@ class Strategy(Strict):
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that take part, by name, and ensembles of them; none: all weak models
-    (single, ensemw2s: one name)."""
+    (single, ensemw2s: one name). `each`: one such strategy for each weak model."""
     weights: Weights = "average"
     """Naive and Bayesian Multi-Weak: their weights, lambda (see `Weights`)."""
     class_balance: list[float] | None = None

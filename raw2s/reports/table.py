@@ -11,7 +11,7 @@ import pandas as pd
 
 from raw2s.evaluation.pgr import pgr
 from raw2s.evaluation.slu_f1 import f1_of
-from raw2s.evaluation.statistics import Floats, Metric, bootstrap, paired_bootstrap
+from raw2s.evaluation.statistics import Floats, Interval, Metric, bootstrap, paired_bootstrap
 from raw2s.reports import cells
 from raw2s.reports.results import COUNTS_OF_KIND, check_results
 
@@ -47,12 +47,16 @@ _ROLE_STYLES = {"weak": "dim", "ensemble": "", "ceiling": "bold", "student": ""}
 
 
 @dataclass(frozen=True)
-class _System:
+class System:
+    """One system of one experiment."""
+
     name: str
     role: str
     strategy: str
     scores: dict[int, float]
+    """Accuracy or SLU-F1 by seed."""
     items: pd.DataFrame
+    """A row for each item: its counts and its number of answers, summed over seeds."""
     malformed: int
     answers: int
 
@@ -147,8 +151,8 @@ def terminal_table(summary: pd.DataFrame) -> Table:
 def _experiment_rows(
     kind: str, table: pd.DataFrame, n_resamples: int, confidence: float
 ) -> list[dict[str, Any]]:
-    metric = _metric(kind)
-    systems = [_system(kind, str(name), rows) for name, rows in table.groupby("system", sort=False)]
+    metric = metric_of(kind)
+    systems = systems_of(kind, table)
     weak = [system for system in systems if system.role == "weak"]
     ceiling = next((system for system in systems if system.role == "ceiling"), None)
     others = [system for system in systems if system.role != "weak"]
@@ -185,12 +189,14 @@ def _experiment_rows(
             row |= _pgr_over_seeds(system, tested, ceiling)
         if system.role != "weak" and best is not None:
             row["gap"] = system.mean - float(np.mean([model.mean for model in tested]))
-            row |= _difference(metric, system, best, n_resamples, confidence)
+            found = difference(metric, system, best, n_resamples, confidence)
+            row |= {"diff": found.difference, "diff_low": found.low, "diff_high": found.high}
         rows.append(row)
     return rows
 
 
-def _metric(kind: str) -> Metric:
+def metric_of(kind: str) -> Metric:
+    """Accuracy or SLU-F1 of mean rows of `System.items`."""
     return _share_right if kind == "classification" else _slu_f1
 
 
@@ -203,9 +209,14 @@ def _slu_f1(means: Floats) -> Floats:
     return f1_of(means[:, :6])
 
 
-def _system(kind: str, name: str, rows: pd.DataFrame) -> _System:
+def systems_of(kind: str, table: pd.DataFrame) -> list[System]:
+    """The systems of one experiment's rows of the results table, in order of appearance."""
+    return [_system(kind, str(name), rows) for name, rows in table.groupby("system", sort=False)]
+
+
+def _system(kind: str, name: str, rows: pd.DataFrame) -> System:
     counts = rows[["seed", "item", *COUNTS_OF_KIND[kind]]].assign(answers=1.0)
-    return _System(
+    return System(
         name=name,
         role=str(rows["role"].iloc[0]),
         strategy=str(rows["strategy"].iloc[0]),
@@ -219,7 +230,7 @@ def _system(kind: str, name: str, rows: pd.DataFrame) -> _System:
 def score_by_seed(kind: str, rows: pd.DataFrame) -> dict[int, float]:
     """Accuracy or SLU-F1 of one system's rows of the results table, for each seed."""
     columns = COUNTS_OF_KIND[kind]
-    metric = _metric(kind)
+    metric = metric_of(kind)
     return {
         int(seed): float(metric(means.to_numpy(np.float64)[None])[0])
         for seed, part in rows.groupby("seed")
@@ -232,7 +243,7 @@ def _std(values: list[float]) -> float:
 
 
 def _pgr_over_seeds(
-    student: _System, weak: list[_System], ceiling: _System | None
+    student: System, weak: list[System], ceiling: System | None
 ) -> dict[str, Any]:
     if ceiling is None:
         return {"pgr_note": "the results have no ceiling"}
@@ -255,22 +266,26 @@ def _pgr_over_seeds(
     return {"pgr_mean": float(np.mean(values)), "pgr_std": _std(values)}
 
 
-def _shared(one: _System, other: _System) -> pd.Index:
+def _shared(one: System, other: System) -> pd.Index:
     """The items that both answered."""
     return one.items.index.intersection(other.items.index)
 
 
-def _difference(
-    metric: Metric, system: _System, best: _System, n_resamples: int, confidence: float
-) -> dict[str, float]:
-    shared = _shared(system, best)
+def difference(
+    metric: Metric, system: System, other: System, n_resamples: int, confidence: float
+) -> Interval:
+    """The pooled score of a system minus that of another, on the items that both answered.
+
+    Raises:
+        ValueError: they have no item in common.
+    """
+    shared = _shared(system, other)
     if shared.empty:
-        raise ValueError(f"systems {system.name!r} and {best.name!r} have no test item in common")
-    interval = paired_bootstrap(
+        raise ValueError(f"systems {system.name!r} and {other.name!r} have no test item in common")
+    return paired_bootstrap(
         metric,
         system.items.loc[shared].to_numpy(),
-        best.items.loc[shared].to_numpy(),
+        other.items.loc[shared].to_numpy(),
         n_resamples=n_resamples,
         confidence=confidence,
     )
-    return {"diff": interval.difference, "diff_low": interval.low, "diff_high": interval.high}

@@ -65,7 +65,7 @@ def train_cdpo(
 ) -> dict[str, Any]:
     """Train the student at `source` on preference pairs and save it in `out`.
 
-    Returns steps, losses and the reward margins and accuracies that TRL logs.
+    Returns steps, tokens read (padding not counted), losses and the reward margins and accuracies that TRL logs.
     """
     with fresh_process(training.seed):
         arguments = trainer_arguments(
@@ -97,6 +97,11 @@ def train_cdpo(
         history = trainer.state.log_history
         return {
             "steps": trainer.state.global_step,
+            "tokens": training.epochs * sum(map(_tokens, pairs)),
             "losses": [row["loss"] for row in history if "loss" in row],
             "margins": [row["rewards/margins"] for row in history if "rewards/margins" in row],
         }
+
+
+def _tokens(pair: Pair) -> int:
+    return 2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"])

@@ -224,7 +224,7 @@ def fine_tune(
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last. Returns the logged losses. All ranks call it; rank 0's files count.
+    on from the last. Returns the logged losses, steps, and tokens read (padding not counted). All ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
@@ -259,6 +259,7 @@ def fine_tune(
             tokenizer.save_pretrained(str(out))
         return {
             "steps": trainer.state.global_step,
+            "tokens": training.epochs * sum(map(_tokens, items)),
             "best_validation_loss": trainer.state.best_metric,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
             "regulariser_cut": [
@@ -267,6 +268,12 @@ def fine_tune(
                 if "regulariser_cut" in row
             ],
         }
+
+
+def _tokens(item: ClassificationItem | GenerationItem) -> int:
+    if isinstance(item, ClassificationItem):
+        return len(item.input_ids)
+    return sum(len(sequence.input_ids) for sequence in item.sequences)
 
 
 def _load(source: Mapping[str, Any], labels: int | None, training: Training) -> PreTrainedModel:

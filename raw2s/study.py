@@ -1,0 +1,169 @@
+"""A study: a run over variants of its experiments, and a report that answers one question."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from raw2s import config, stages
+from raw2s.config import Run, Study, parse
+from raw2s.config.reading import set_key
+from raw2s.errors import ConfigError
+from raw2s.pipeline import recipe, run_folder
+from raw2s.reports.study import Cell
+from raw2s.reports.study_html import write_study
+from raw2s.run import environment
+from raw2s.run import run as do_run
+from raw2s.store import Job, Store
+
+
+def study(settings: Run, *, command: str, console: Console | None = None) -> Path:
+    """Do the study's run and write its report; returns its folder, `<storage>/studies/<name>`.
+
+    The folder holds study.md, study.csv, study.svg and study.html; the run's own results lie in
+    `<storage>/runs/<name>`. `command`: what the report says made it.
+    """
+    console = console or Console()
+    run, cells = study_run(settings)
+    runs = do_run(run, console=console)
+    plan, store = recipe(run), Store(run.storage)
+    asked = _asked(settings)
+    folder = Path(run.storage) / "studies" / run.name
+    told = environment()
+    write_study(
+        folder,
+        title=asked.title,
+        question=asked.question,
+        command=command,
+        results=pd.read_parquet(runs / "results.parquet"),
+        cells=cells,
+        axis=asked.axis,
+        costs=costs(plan.jobs("results"), store),
+        reports=os.path.relpath(run_folder(run), folder),
+        details={
+            "configuration": config.dump(settings),
+            "versions": told["packages"] | {"python": told["python"]},
+            "git_commit": told["git_commit"],
+        },
+    )
+    console.print(f"  study: {folder / 'study.html'}", highlight=False, soft_wrap=True)
+    return folder
+
+
+def study_run(settings: Run) -> tuple[Run, list[Cell]]:
+    """The run that a study does, and what each of its experiments is.
+
+    Raises ConfigError if there is no study, none of the experiments is of its kind, or a variant
+    makes no valid experiment.
+    """
+    asked = _asked(settings)
+    raw = settings.model_dump(mode="json", exclude={"study", "sweep"})
+    of_kind = {
+        name: raw["experiments"][name]
+        for name, experiment in settings.experiments.items()
+        if asked.kind in (None, "generation" if experiment.generation else "classification")
+    }
+    if not of_kind:
+        raise ConfigError(f"study: no experiment is {asked.kind}")
+    raw["experiments"], cells = {}, []
+    for task, experiment in of_kind.items():
+        if asked.strategies is not None:
+            experiment["strategies"] = asked.strategies
+        for variant, change in asked.variants.items():
+            name = f"{task}-{variant}"
+            raw["experiments"][name] = _changed(name, experiment, change.weak, change.set)
+            cells.append(Cell(name, task, variant))
+        if not asked.variants:
+            raw["experiments"][task] = experiment
+            cells.append(Cell(task, task, ""))
+    return parse(raw), cells
+
+
+# Stages that a student alone needs; what is before them is shared by all.
+_OF_A_STUDENT = {
+    "candidates", "score", "supervision", "student", "sample", "pairs", "reference", "cdpo",
+    "answer",
+}  # fmt: skip
+_TRAINED_ON_TRUTH = {"finetune", "experts", "answer"}
+
+
+def costs(results: Sequence[Job], store: Store) -> pd.DataFrame:
+    """What each system has cost, a row for each experiment and system; means over seeds.
+
+    own_seconds: of a student all work after the weak models' labels, of the others their
+    fine-tuning, and the answers. all_seconds: of everything that the system needs. Seconds are
+    summed over what ran at the same time. tokens: read in its own training, NaN where an artefact
+    does not say.
+    """
+    rows = []
+    for result in results:
+        for number, (name, role, _, _, *_) in enumerate(result.spec["systems"]):
+            needed = result.inputs[f"answers.{number}"].closure()
+            own_stages = _OF_A_STUDENT if role == "student" else _TRAINED_ON_TRUTH
+            own = [job for job in needed if job.stage in own_stages]
+            rows.append(
+                {
+                    "experiment": result.title,
+                    "system": name,
+                    "own_seconds": sum(_seconds(job, store) for job in own),
+                    "all_seconds": sum(_seconds(job, store) for job in needed),
+                    "tokens": sum(_tokens(job, store) for job in own),
+                }
+            )
+    return pd.DataFrame(rows).groupby(["experiment", "system"], sort=False, as_index=False).mean()
+
+
+def _seconds(job: Job, store: Store) -> float:
+    return sum(end - start for start, end in store.manifest(job)["notes"].get("compute", []))
+
+
+def _tokens(job: Job, store: Store) -> float:
+    if job.stage not in stages.TRAINED:
+        return 0.0
+    return float(store.manifest(job)["notes"].get("tokens", math.nan))
+
+
+def _asked(settings: Run) -> Study:
+    if settings.study is None:
+        raise ConfigError("the configuration has no `study`")
+    return settings.study
+
+
+def _changed(
+    name: str, experiment: dict[str, Any], weak: int | list[str] | None, values: dict[str, Any]
+) -> dict[str, Any]:
+    """The variant `name` of an experiment."""
+    changed = copy.deepcopy(experiment)
+    if weak is not None:
+        there = {model["name"]: model for model in changed["weak"]}
+        names = list(there)[:weak] if isinstance(weak, int) else weak
+        if isinstance(weak, int) and weak > len(there):
+            raise ConfigError(f"study: {name} wants {weak} weak models, there are {len(there)}")
+        absent = [model for model in names if model not in there]
+        if absent:
+            raise ConfigError(f"study: {name} has no weak model called {absent[0]!r}")
+        changed["weak"] = [there[model] for model in names]
+    for key, value in values.items():
+        for path in _paths(changed, key.split(".")):
+            set_key(changed, path, value)
+    return changed
+
+
+def _paths(node: Any, keys: Sequence[str]) -> list[list[str | int]]:
+    """The keys with every star replaced by each place of the list that is there."""
+    if not keys:
+        return [[]]
+    first, *rest = keys
+    if first == "*":
+        if not isinstance(node, list):
+            raise ConfigError(f"study: a star stands for a list, {type(node).__name__} is there")
+        return [[n, *path] for n, below in enumerate(node) for path in _paths(below, rest)]
+    below = node.get(first) if isinstance(node, dict) else None
+    return [[first, *path] for path in _paths(below, rest)]
