@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from raw2s.config.data import GENERATION_TASKS, Data, Task
 from raw2s.config.ensembles import Ensemble
-from raw2s.config.models import Model, Precomputed, Pretraining, Scratch
+from raw2s.config.models import Model, Noise, Precomputed, Pretraining, Scratch
 from raw2s.config.reading import dump, load, parse
 from raw2s.config.run import Cluster, Experiment, Run
 from raw2s.config.strategies import Auxiliary, Cdpo, Evidential, Strategy, Weights
@@ -28,6 +28,7 @@ __all__ = [
     "Experiment",
     "Labelling",
     "Model",
+    "Noise",
     "Precomputed",
     "Pretraining",
     "Run",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raw2s.config.fields import Name, Positive, Strict
+from raw2s.config.fields import Name, Positive, Share, Strict
 
 
 class Pretraining(Strict):
@@ -73,6 +73,20 @@ class Precomputed(Strict):
     """The columns that name the row; the task says how its rows spell them."""
 
 
+class Noise(Strict):
+    """Wrong answers in the ground truth that a weak model learns from."""
+
+    share: Share
+    """Share of the rows that are wrong."""
+    kind: Literal["random", "flipped"] = "random"
+    """random: another class by chance, another row's answer. flipped (classification): always the
+    next class, so that all that are misled are misled alike."""
+    alike: bool = False
+    """The same rows are wrong for every model with this noise; else each model's own."""
+    seed: int = Field(0, ge=0)
+    """Of the draw."""
+
+
 class Model(Strict):
     """A model: from the hub or a folder, from scratch, or precomputed labels; one of the three."""
 
@@ -90,6 +104,8 @@ class Model(Strict):
     """Make it on the spot."""
     precomputed: Precomputed | None = None
     """Read its labels from a file."""
+    noise: Noise | None = None
+    """Of a weak model: wrong answers in what it learns from; validation stays right."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
@@ -99,4 +115,6 @@ class Model(Strict):
                 f"model {self.name!r} needs exactly one of path, scratch, precomputed; "
                 f"it has {', '.join(given) or 'none'}"
             )
+        if self.precomputed is not None and self.noise is not None:
+            raise ValueError(f"model {self.name!r} is a file of labels: it learns from nothing")
         return self

@@ -23,7 +23,8 @@ def load(
 ) -> Run:
     """Read a configuration, and below it the one that its key `base` names, if it has one.
 
-    `base` stands in for that one, and the run's name then ends in its name. `data` becomes every task's data folder; without it RAW2S_DATA serves the tasks that name none.
+    `base` stands in for that one, and the run's name then ends in its name. `data` becomes every
+    task's data folder; without it RAW2S_DATA serves the tasks that name none.
     `overrides` maps dotted keys to values, `{"seeds": [0, 1], "name": "x"}`.
     Paths become absolute: relative storage against the working folder. Raises ConfigError in one
     line.

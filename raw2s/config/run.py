@@ -67,19 +67,24 @@ class Experiment(Strict):
             )
         if self.strong.precomputed:
             raise ValueError("the strong model cannot be a file of labels")
+        if self.strong.noise:
+            raise ValueError("noise is for weak models: the ceiling learns from the truth")
+        flipped = [m.name for m in self.weak if m.noise and m.noise.kind == "flipped"]
+        if flipped and self.generation:
+            raise ValueError(f"{flipped[0]}: noise of kind flipped is for classes")
         titles = [s.name for s in self.strategies]
         titles += [f"{s.name} + cDPO" for s in self.strategies if s.cdpo]
         for name in taken:
             if name in (*titles, "Ceiling", "ceiling", "splits"):
                 raise ValueError(f"a model cannot be called {name!r}: something else is")
-        check_distinct("strategies need distinct names", titles)
+        check_distinct("strategies need distinct names", [*titles, "Ceiling"])
         for ensemble in self.ensembles:
             self._check_ensemble(ensemble)
         for s in self.strategies:
             self._check_strategy(s, names)
         for where, weights in (("joint_weights", self.joint_weights), ("cdpo", self.cdpo.weights)):
-            if weights == "learned_by_type":
-                raise ValueError(f"{where}: a score is of a whole answer, not of a slot type")
+            if weights in ("learned_by_type", "trimmed"):
+                raise ValueError(f"{where}: {weights} is no weight of a whole answer's score")
         check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
         check_weights("cdpo.weights", self.cdpo.weights, len(names))
         check_distinct("joint_scorers", self.joint_scorers or [])
@@ -134,6 +139,8 @@ class Experiment(Strict):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
         if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
             raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")
+        if s.weights == "trimmed" and (generation or voters < 3):
+            raise ValueError(f"{s.name}: trimmed weights are for classes, of three models or more")
         if not generation and s.weights == "learned_by_type":
             raise ValueError(f"{s.name}: classification has no slot types to learn weights for")
         if s.class_balance is not None:

@@ -46,9 +46,11 @@ class Evidential(Strict):
     """Share of training over which the coefficient rises from 0; 0: there from the start."""
 
 
-Weights = Literal["average", "dynamic", "learned", "learned_by_type"] | list[float]
+Weights = Literal["average", "dynamic", "learned", "learned_by_type", "trimmed"] | list[float]
 """average: equal. dynamic: by confidence, example by example. learned: from what the models say
-alone, how often each is right; learned_by_type (slot filling): for each slot type. Or numbers."""
+alone, how often each is right; learned_by_type (slot filling): for each slot type. trimmed
+(classification): equal, but nothing for the model that is farthest from the others, example by
+example. Or numbers."""
 
 
 class Strategy(Strict):
@@ -59,7 +61,7 @@ class Strategy(Strict):
     ]
     """Single weak model, majority vote, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding,
     Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
-    label: str | None = None
+    label: Annotated[str, Field(min_length=1)] | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that take part, by name, and ensembles of them; none: all weak models

@@ -22,8 +22,8 @@ class Variant(Strict):
 
 
 class Study(Strict):
-    """What is compared, and over what. A study runs as one run whose experiments are the variants of
-    the configuration's own."""
+    """What is compared, and over what. A study is one run; its experiments are the variants of the
+    configuration's own."""
 
     title: str
     """What it is called, for example after the paper's table."""

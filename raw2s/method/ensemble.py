@@ -1,4 +1,4 @@
-"""Weights of the weak models: average, fixed, or dynamic by confidence (App. F of the paper)."""
+"""Weights of the weak models: average, fixed, dynamic by confidence (App. F), or trimmed."""
 
 from __future__ import annotations
 
@@ -49,6 +49,22 @@ def dynamic_from_scores(scores: ArrayLike) -> Array:
     array = check_finite_array("scores", scores, ("B", "N"))
     powers = np.exp(array - array.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True), dtype=np.float64)
+
+
+def trimmed(probabilities: ArrayLike) -> Array:
+    """Weights (B, N) of probabilities (B, N, K), N >= 3: 0 for the model farthest from the others,
+    equal for the rest.
+
+    Far is the L1 distance to the class-by-class median of all N models; of equally far ones the
+    first is left out. One model of N cannot pull the mean of the rest, however wrong it is.
+    """
+    array = check_distributions("probabilities", probabilities, ("B", "N", "K"))
+    rows, models, _ = array.shape
+    check_at_least("models", models, 3)
+    distance = np.abs(array - np.median(array, axis=1, keepdims=True)).sum(-1)
+    weights = np.full((rows, models), 1.0 / (models - 1))
+    weights[np.arange(rows), distance.argmax(-1)] = 0.0
+    return weights
 
 
 def mean_probability(probabilities: ArrayLike, weights: ArrayLike) -> Array:

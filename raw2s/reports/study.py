@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +18,24 @@ AUXILIARY = " + aux"
 """In the name of a student that is trained with the auxiliary confidence loss."""
 BETTER, WORSE, INSIDE_THE_NOISE = "better", "worse", "inside the noise"
 
-_NOTHING = {
-    "weak_seed_diff": math.nan,
-    "weak_seed_error": math.nan,
-    "verdict_weak": "",
-    **{
-        name: "" if name in ("naive", "best") or name.startswith("verdict") else math.nan
-        for other in ("naive", "best")
-        for name in (
-            other,
-            f"{other}_diff",
-            f"{other}_low",
-            f"{other}_high",
-            f"{other}_seed_diff",
-            f"{other}_seed_error",
-            f"verdict_{other}",
-        )
-    },
-}
+MEAN_WEAK, BEST_WEAK = "Weak models, mean", "Weak models, best"
+
+_NUMBERS = (
+    "weak_seed_diff",
+    "weak_seed_error",
+    "naive_diff",
+    "naive_low",
+    "naive_high",
+    "naive_seed_diff",
+    "naive_seed_error",
+    "best_diff",
+    "best_low",
+    "best_high",
+    "best_seed_diff",
+    "best_seed_error",
+)
+_TEXTS = ("verdict_weak", "naive", "verdict_naive", "best", "verdict_best")
+_NOTHING = dict.fromkeys(_NUMBERS, math.nan) | dict.fromkeys(_TEXTS, "")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def compare(
         students = [system for system in systems if system.role == "student"]
         for row in of_experiment.to_dict("records"):
             system = named[row["system"]]
-            found = {**row, **_NOTHING}
+            found: dict[Hashable, Any] = {**row, **_NOTHING}
             if not math.isnan(row["diff"]):
                 interval = Interval(row["diff"], row["diff_low"], row["diff_high"])
                 found |= _verdict("weak", interval, system, named[row["best_weak"]])
@@ -111,8 +111,8 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
         task, variant, the columns of `compare`, own_seconds, all_seconds, tokens.
 
     Raises:
-        ValueError: no cells, a cell that is given twice or whose experiment has no results, two
-            costs of one system, or results that break their contract.
+        ValueError: no cells, a cell that is given twice or whose experiment has no results, a
+            system with two costs, or results that break their contract.
     """
     if not cells:
         raise ValueError("cells has 0 entries")
@@ -124,15 +124,31 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
         if (cell.task, cell.variant) in seen:
             raise ValueError(f"cells[{index}]: {cell.task!r}, {cell.variant!r} is given twice")
         seen.add((cell.task, cell.variant))
-    twice = costs.duplicated(["experiment", "system"]).to_numpy()
-    if twice.any():
-        row = costs.iloc[int(np.argmax(twice))]
-        raise ValueError(f"costs has {row['experiment']!r}, {row['system']!r} twice")
     of_study = pd.DataFrame([vars(cell) for cell in cells])
     compared = compare(results[results["experiment"].isin(of_study["experiment"])])
     table = of_study.merge(compared, on="experiment", validate="1:m")
     table = table.merge(costs, on=["experiment", "system"], how="left", validate="1:1")
     return table[["task", "variant", *table.columns.drop(["task", "variant"])]]
+
+
+def score_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of one task over its variants, from `study_table`.
+
+    The weak models, which differ from variant to variant, are two lines: their mean, without
+    deviation, and the best one.
+
+    Returns:
+        system, role, variant, score_mean, score_std; systems in the order of a table of systems.
+    """
+    weak = table[(table["role"] == "weak") & table["tested"]]
+    best = weak[weak["system"] == weak["best_weak"]].assign(system=BEST_WEAK)
+    mean = weak.groupby("variant", sort=False, as_index=False)["score_mean"].mean()
+    mean = mean.assign(system=MEAN_WEAK, role="weak", score_std=math.nan)
+    others = table[table["role"] != "weak"]
+    # A student that only later variants have comes after the ceiling all the same.
+    students = others["role"] == "student"
+    lines = pd.concat([mean, best, others[~students], others[students]], ignore_index=True)
+    return lines[["system", "role", "variant", "score_mean", "score_std"]]
 
 
 def seed_scores(results: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raw2s.config import Ensemble, Model, Training
 from raw2s.stages.data import rows, source_spec
 from raw2s.stages.items import model_source, truth_items
+from raw2s.stages.noise import noise_spec, noisy
 from raw2s.stages.training import commit, device, training_runtime, training_spec
 from raw2s.store import Job, Store
 
@@ -35,7 +36,7 @@ def experts_job(
     }
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
     runtime = training_runtime(training) | {"ensemble": ensemble.model_dump(include=names)}
-    return Job("experts", title, spec | source_spec(model), inputs, runtime)
+    return Job("experts", title, spec | source_spec(model) | noise_spec(model), inputs, runtime)
 
 
 def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -43,11 +44,12 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
     from raw2s.trainers.experts import train_experts
 
     labels, source = job.spec["labels"], model_source(job, store)
+    truth = noisy(rows(store, job.inputs["splits"], "weak"), job.spec, labels)
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
     started = time.time()
     notes = train_experts(
         source,
-        truth_items(rows(store, job.inputs["splits"], "weak"), source, labels),
+        truth_items(truth, source, labels),
         truth_items(rows(store, job.inputs["splits"], "validation"), source, labels),
         ensemble=Ensemble(**job.spec["ensemble"], **job.runtime["ensemble"]),
         labels=labels,

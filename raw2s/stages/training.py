@@ -16,6 +16,7 @@ import pandas as pd
 from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
 from raw2s.stages.data import corpus_share, rows, source_spec
 from raw2s.stages.items import model_source, truth_items, weak_items
+from raw2s.stages.noise import noise_spec, noisy
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def finetune_job(
     ceiling)."""
     spec = {"split": split, "labels": labels, "training": training_spec(training, model)}
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
-    return Job("finetune", title, spec | source_spec(model), inputs, training_runtime(training))
+    spec |= source_spec(model) | noise_spec(model)
+    return Job("finetune", title, spec, inputs, training_runtime(training))
 
 
 def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -113,7 +115,7 @@ def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
     source = model_source(job, store)
     _fine_tune(
         job, store, rank, progress,
-        items=truth_items(truth, source, labels),
+        items=truth_items(noisy(truth, job.spec, labels), source, labels),
         validation=truth_items(validation, source, labels),
         loss=Loss(),
     )  # fmt: skip

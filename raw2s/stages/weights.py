@@ -28,7 +28,7 @@ class Lambdas:
 
 def read_labels(weights: Weights) -> bool:
     """Whether these weights depend on what the weak models say."""
-    return weights in ("dynamic", "learned", "learned_by_type")
+    return weights in ("dynamic", "learned", "learned_by_type", "trimmed")
 
 
 def class_lambdas(weights: Weights, names: Sequence[str], probabilities: Array) -> Lambdas:
@@ -39,6 +39,8 @@ def class_lambdas(weights: Weights, names: Sequence[str], probabilities: Array) 
     rows, models, classes = probabilities.shape
     if weights == "dynamic":
         return Lambdas(ensemble.dynamic(probabilities))
+    if weights == "trimmed":
+        return Lambdas(ensemble.trimmed(probabilities))
     if weights == "learned":
         learned = learned_weights(probabilities.argmax(-1), classes)
         return Lambdas(np.tile(learned, (rows, 1)), counts=_told(names, learned))

@@ -65,7 +65,7 @@ def train_cdpo(
 ) -> dict[str, Any]:
     """Train the student at `source` on preference pairs and save it in `out`.
 
-    Returns steps, tokens read (padding not counted), losses and the reward margins and accuracies that TRL logs.
+    Returns steps, tokens read (padding not counted), losses and the reward margins that TRL logs.
     """
     with fresh_process(training.seed):
         arguments = trainer_arguments(

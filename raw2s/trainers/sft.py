@@ -224,7 +224,8 @@ def fine_tune(
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last. Returns the logged losses, steps, and tokens read (padding not counted). All ranks call it; rank 0's files count.
+    on from the last. Returns steps, tokens read (padding not counted) and the logged losses. All
+    ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(

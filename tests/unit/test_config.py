@@ -117,9 +117,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"experiments.slots.joint_weights": "learned_by_type"},
-        "joint_weights: a score is of a whole",
+        "joint_weights: learned_by_type is no",
     ),
-    ({"experiments.slots.cdpo.weights": "learned_by_type"}, "cdpo: a score is of a whole"),
+    ({"experiments.slots.cdpo.weights": "learned_by_type"}, "cdpo: learned_by_type is no"),
     ({"experiments.topics.strategies": [{"strategy": "naive"}] * 2}, "distinct names"),
     ({"experiments.topics.strong": {"name": "x"}}, "exactly one of path, scratch, precomputed"),
     (

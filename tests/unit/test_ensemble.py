@@ -9,6 +9,7 @@ from raw2s.method.ensemble import (
     dynamic,
     dynamic_from_scores,
     mean_probability,
+    trimmed,
 )
 
 
@@ -54,3 +55,20 @@ def test_mean_probability() -> None:
         mean_probability([[[1.0, 0.0]], [[0.7, 0.7]]], [1])
     with pytest.raises(ValueError, match=r"weights .* 0 everywhere at \(1,\)"):
         mean_probability(p, [[1, 0], [0, 0]])
+
+
+def test_trimmed_weights_leave_out_the_odd_one() -> None:
+    right, near, wrong = [0.9, 0.1], [0.8, 0.2], [0.05, 0.95]
+    probabilities = np.array([[right, near, wrong], [wrong, right, near], [right, wrong, wrong]])
+    expected = [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
+    assert trimmed(probabilities).tolist() == expected
+
+
+def test_one_model_cannot_pull_the_trimmed_mean_away() -> None:
+    rng = np.random.default_rng(0)
+    good = rng.dirichlet([20, 2, 2], (50, 4))
+    for bad in np.eye(3):
+        probabilities = np.concatenate([good, np.broadcast_to(bad, (50, 1, 3))], axis=1)
+        mixed = mean_probability(probabilities, trimmed(probabilities))
+        # A mean of models that are all within the good ones' range, class by class.
+        assert (mixed <= good.max(1) + 1e-12).all() and (mixed >= good.min(1) - 1e-12).all()

@@ -1,0 +1,179 @@
+"""What a study says, cell by cell and in sentences, the same in Markdown and on the page."""
+
+from __future__ import annotations
+
+import math
+import pandas as pd
+
+from raw2s.reports import cells
+from raw2s.reports.elements import Row, duration
+from raw2s.reports.study import BETTER, INSIDE_THE_NOISE, WORSE, score_lines
+
+COLUMNS = (
+    "System",
+    "Score",
+    "PGR",
+    "Gap",
+    "vs best weak",
+    "vs Naive",
+    "Own time",
+    "Time in all",
+    "Tokens",
+)
+TEXT_COLUMNS = 1
+"""How many of the first columns are text; the others are numbers."""
+_METRICS = {"classification": "accuracy", "generation": "SLU-F1"}
+_FEW_SEEDS = 3
+
+
+def row_texts(row: pd.Series) -> list[str]:
+    """One text for each of COLUMNS, from a row of `raw2s.reports.study.study_table`."""
+    weak = cells.difference(row["diff"], row["diff_low"], row["diff_high"])
+    naive = cells.difference(row["naive_diff"], row["naive_low"], row["naive_high"])
+    return [
+        str(row["system"]),
+        cells.plus_minus(row["score_mean"], row["score_std"]),
+        cells.pgr_text(row),
+        cells.signed(row["gap"]),
+        f"{weak} {row['verdict_weak']}".strip(),
+        f"{naive} {row['verdict_naive']}".strip(),
+        *(_duration(row[key]) for key in ("own_seconds", "all_seconds")),
+        cells.NONE if math.isnan(row["tokens"]) else f"{row['tokens']:,.0f}",
+    ]
+
+
+def sort_values(row: pd.Series) -> list[str | float]:
+    """What each cell of `row_texts` sorts by; NaN where it has no value."""
+    numbers = (
+        "score_mean",
+        "pgr_mean",
+        "gap",
+        "diff",
+        "naive_diff",
+        "own_seconds",
+        "all_seconds",
+        "tokens",
+    )
+    return [str(row["system"]), *(float(row[key]) for key in numbers)]
+
+
+def score_columns(of_task: pd.DataFrame, axis: str) -> list[str]:
+    """The heads of the columns of `score_rows`."""
+    return [f"{metric_name(of_task)} by {axis}", *dict.fromkeys(of_task["variant"])]
+
+
+def score_rows(of_task: pd.DataFrame) -> list[Row]:
+    """The scores of one task over its variants: the system and a cell for each variant."""
+    variants = list(dict.fromkeys(of_task["variant"]))
+    rows = []
+    for system, of_system in score_lines(of_task).groupby("system", sort=False):
+        scores = of_system.set_index("variant").reindex(variants)
+        texts = map(cells.plus_minus, scores["score_mean"], scores["score_std"])
+        kind = str(of_system["role"].iloc[0])
+        rows.append(Row(kind, [str(system), *texts], [str(system), *scores["score_mean"]]))
+    return rows
+
+
+def metric_name(table: pd.DataFrame) -> str:
+    """The score of one task: accuracy or SLU-F1."""
+    return _METRICS[str(table["kind"].iloc[0])]
+
+
+def size_note(table: pd.DataFrame) -> str:
+    """How many seeds and test items the study has, once for all tasks where they agree."""
+    sizes: dict[str, list[str]] = {}
+    tested = table[table["tested"]]
+    for task, rows in tested.groupby("task", sort=False):
+        seeds = _range(rows.groupby("experiment")["seeds"].max(), "seed")
+        items = _range(rows.groupby("experiment")["items"].max(), "test item")
+        sizes.setdefault(f"{seeds}, {items}", []).append(str(task))
+    if len(sizes) == 1:
+        return f"{next(iter(sizes))}."
+    return "; ".join(f"{', '.join(tasks)}: {size}" for size, tasks in sizes.items()) + "."
+
+
+def seeds_note(table: pd.DataFrame) -> list[str]:
+    """A sentence that warns of fewer than 3 seeds, if an experiment has so few."""
+    fewest = int(table[table["tested"]].groupby("experiment")["seeds"].max().min())
+    if fewest >= _FEW_SEEDS:
+        return []
+    if fewest == 1:
+        return ["With 1 seed a verdict rests on the test items alone, not on the noise of training."]
+    return [f"With fewer than {_FEW_SEEDS} seeds the noise of training is hardly known."]
+
+
+def finding(table: pd.DataFrame, axis: str) -> str:
+    """Which student of one task is best, and what the verdicts say of the others."""
+    task = str(table["task"].iloc[0])
+    students = table[table["role"] == "student"]
+    if students.empty:
+        return f"{task}: no student."
+    parts = [f"{task}: {_best(students, axis)}"]
+    others = students[students["system"] != students["best"]]
+    if len(others):
+        level = int((others["verdict_best"] == INSIDE_THE_NOISE).sum())
+        other = "1 other" if len(others) == 1 else f"{len(others)} others"
+        whom = "it" if not axis else "the best of their variant"
+        verb = "is" if level == 1 else "are"
+        parts.append(f"; {level} of the {other} {verb} inside the noise of {whom}")
+    against = students[students["verdict_naive"] != ""]
+    if len(against):
+        parts.append(f". {_against_naive(against)}")
+    return "".join(parts) + "."
+
+
+def legend(table: pd.DataFrame) -> str:
+    """What the columns and the verdicts of one task mean."""
+    naives = [name for name in dict.fromkeys(table["naive"]) if name]
+    naive = f" vs Naive: to {' or, with the same loss, '.join(naives)}." if naives else ""
+    return (
+        f"Score: {metric_name(table)}, mean ± standard deviation over seeds. PGR: mean over the "
+        "weak models of (score − weak) / (ceiling − weak). Gap: score − mean of the weak models. "
+        "Differences: seeds pooled, with a 95 % paired bootstrap interval over test items."
+        f"{naive} Inside the noise: the interval covers 0, or the mean difference of the seeds is "
+        "less than 2 standard errors from it; not corrected for the number of comparisons. Own "
+        "time: computing for this system alone; in all: with all that it needs, shared work "
+        "counted whole. Tokens: read in its own training. Times and tokens are means over seeds."
+    )
+
+
+def _best(students: pd.DataFrame, axis: str) -> str:
+    best = students[students["system"] == students["best"]]
+    if not axis:
+        score = cells.number(best["score_mean"].iloc[0])
+        only = "only" if len(students) == 1 else "best"
+        return f"the {only} student is {best['system'].iloc[0]} ({score})"
+    return f"the best student by {axis} is {_with_variants(best)}"
+
+
+def _against_naive(against: pd.DataFrame) -> str:
+    naive = " or ".join(dict.fromkeys(against["naive"]))
+    told = against[against["verdict_naive"] != INSIDE_THE_NOISE]
+    if told.empty:
+        return f"No student is told apart from {naive}"
+    parts = [
+        f"{verdict}: {_with_variants(told[told['verdict_naive'] == verdict])}"
+        for verdict in (BETTER, WORSE)
+        if (told["verdict_naive"] == verdict).any()
+    ]
+    inside = len(against) - len(told)
+    return f"Against {naive}, {'; '.join(parts)}; inside the noise: {inside} of {len(against)}"
+
+
+def _with_variants(rows: pd.DataFrame) -> str:
+    """The systems, each with its variants if there are any."""
+    named = []
+    for system, of_system in rows.groupby("system", sort=False):
+        variants = ", ".join(variant for variant in of_system["variant"] if variant)
+        named.append(f"{system} ({variants})" if variants else str(system))
+    return ", ".join(named)
+
+
+def _range(values: pd.Series, unit: str) -> str:
+    low, high = int(values.min()), int(values.max())
+    number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{number} {unit}" + ("" if high == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    return cells.NONE if math.isnan(seconds) else duration(seconds)

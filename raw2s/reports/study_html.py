@@ -1,0 +1,111 @@
+"""The report of a study: its table as CSV, and all of it as Markdown and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raw2s.reports import cells as summary_cells
+from raw2s.reports import study_cells
+from raw2s.reports.elements import Row, escape, figure, how_it_was_run, page, sortable_table
+from raw2s.reports.study import Cell, seed_scores, study_table
+from raw2s.reports.study_markdown import study_markdown
+from raw2s.reports.study_plots import standalone, study_figure
+from raw2s.reports.table import write_csv
+
+
+def write_study(
+    folder: str | Path,
+    *,
+    title: str,
+    question: str,
+    command: str,
+    results: pd.DataFrame,
+    cells: Sequence[Cell],
+    axis: str,
+    costs: pd.DataFrame,
+    reports: str,
+    details: Mapping[str, Any],
+) -> None:
+    """Write study.md, study.csv, study.svg and study.html into a local folder, making it.
+
+    Args:
+        folder: where to.
+        title: heading of the page.
+        question: what the study asks.
+        command: what made it.
+        results: the results table of all experiments, see `raw2s.reports.results`.
+        cells: what each experiment is; tasks and variants are shown in this order.
+        axis: what the variants differ in; "" for a study without variants.
+        costs: see `raw2s.reports.study.study_table`.
+        reports: relative path of the run's folder, which holds its report.html; "" for no link.
+        details: fills "How it was run", as `raw2s.reports.elements.how_it_was_run` says.
+
+    Raises:
+        ValueError: as `study_table` says, or a cell has a variant without an axis or no variant
+            although there is one.
+    """
+    for index, cell in enumerate(cells):
+        if bool(cell.variant) != bool(axis):
+            raise ValueError(f"cells[{index}] has variant {cell.variant!r}, the axis is {axis!r}")
+    table = study_table(results, cells, costs)
+    svg = study_figure(table, seed_scores(results), axis)
+    text = study_markdown(
+        title=title, question=question, command=command, table=table, axis=axis, reports=reports
+    )
+    tasks = list(table.groupby("task", sort=False))
+    sections = [_overview(table, question, svg, axis, reports)]
+    sections += [_task(f"task-{n}", str(task), rows, axis) for n, (task, rows) in enumerate(tasks)]
+    # With an end of line it is a block, which holds a long command.
+    sections.append(how_it_was_run({"command": f"{command.strip()}\n", **details}))
+    links = [(f"task-{n}", str(task)) for n, (task, _) in enumerate(tasks)]
+    whole = page(title, [*links, ("run", "How it was run")], sections)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_csv(table, Path(folder) / "study.csv")
+    (Path(folder) / "study.md").write_text(text, encoding="utf-8")
+    (Path(folder) / "study.svg").write_text(standalone(svg), encoding="utf-8")
+    (Path(folder) / "study.html").write_text(whole, encoding="utf-8")
+
+
+def _overview(table: pd.DataFrame, question: str, svg: str, axis: str, reports: str) -> str:
+    sizes = " ".join([study_cells.size_note(table), *study_cells.seeds_note(table)])
+    findings = [study_cells.finding(rows, axis) for _, rows in table.groupby("task", sort=False)]
+    caption = (
+        f"Scores by {axis}, mean ± standard deviation over seeds."
+        if axis
+        else "Large dots: mean ± standard deviation over seeds; below them a dot for each seed."
+    )
+    text = [f"<p>{escape(question)}</p>", f'<p class="soft">{escape(sizes)}</p>']
+    text += [f"<p>{escape(finding)}</p>" for finding in findings]
+    text.append(figure("bars", svg, caption))
+    if reports:
+        text.append(f'<p><a href="{escape(f"{reports}/report.html")}">Report of the run</a></p>')
+    return "<section>" + "\n".join(text) + "</section>"
+
+
+def _task(anchor: str, task: str, of_task: pd.DataFrame, axis: str) -> str:
+    text = [f'<section id="{anchor}"><h2>{escape(task)}</h2>']
+    if axis:
+        columns = [("", head) for head in study_cells.score_columns(of_task, axis)]
+        text.append(sortable_table(columns, study_cells.score_rows(of_task), text_columns=[0]))
+    for variant, rows in of_task.groupby("variant", sort=False):
+        if axis:
+            text.append(f"<h3>{escape(f'{axis}: {variant}')}</h3>")
+        text.append(_systems(rows))
+        notes = [*summary_cells.pgr_notes(rows), *summary_cells.untested_notes(rows)]
+        text += [f"<p>{escape(note)}</p>" for note in notes]
+    text.append(f'<p class="soft">{escape(study_cells.legend(of_task))}</p></section>')
+    return "\n".join(text)
+
+
+def _systems(rows: pd.DataFrame) -> str:
+    """A row for each system of one experiment."""
+    body = []
+    for _, row in rows.iterrows():
+        texts = study_cells.row_texts(row)
+        body.append(Row(row["role"], texts, study_cells.sort_values(row)))
+    columns = [("", head) for head in study_cells.COLUMNS]
+    return sortable_table(columns, body, text_columns=range(study_cells.TEXT_COLUMNS))

@@ -1,0 +1,33 @@
+"""A study as Markdown, to paste into a page or a pull request."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from raw2s.reports import cells, study_cells
+from raw2s.reports.markdown import _table
+
+
+def study_markdown(
+    *, title: str, question: str, command: str, table: pd.DataFrame, axis: str, reports: str
+) -> str:
+    """The study as text; `table` is of `raw2s.reports.study.study_table`, the rest as in
+    `raw2s.reports.study_html.write_study`."""
+    parts = [f"# {title}", question, f"```\n{command.strip()}\n```"]
+    parts += [" ".join([study_cells.size_note(table), *study_cells.seeds_note(table)])]
+    parts.append("![Scores of each system](study.svg)")
+    for task, of_task in table.groupby("task", sort=False):
+        parts.append(f"## {task}")
+        if axis:
+            heads = study_cells.score_columns(of_task, axis)
+            parts.append(_table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)]))
+        for variant, rows in of_task.groupby("variant", sort=False):
+            if axis:
+                parts.append(f"### {task}, {axis}: {variant}")
+            texts = [study_cells.row_texts(row) for _, row in rows.iterrows()]
+            parts += [_table(list(study_cells.COLUMNS), texts), *cells.pgr_notes(rows)]
+            parts += cells.untested_notes(rows)
+        parts += [study_cells.finding(of_task, axis), study_cells.legend(of_task)]
+    if reports:
+        parts.append(f"[Report of the run]({reports}/report.html)")
+    return "\n\n".join(parts) + "\n"
