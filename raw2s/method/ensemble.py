@@ -56,7 +56,7 @@ def trimmed(probabilities: ArrayLike) -> Array:
     equal for the rest.
 
     Far is the L1 distance to the class-by-class median of all N models; of equally far ones the
-    first is left out. One model of N cannot pull the mean of the rest, however wrong it is.
+    first is left out. A model that is alone with its opinion does not move the mean.
     """
     array = check_distributions("probabilities", probabilities, ("B", "N", "K"))
     rows, models, _ = array.shape

@@ -64,11 +64,10 @@ def test_trimmed_weights_leave_out_the_odd_one() -> None:
     assert trimmed(probabilities).tolist() == expected
 
 
-def test_one_model_cannot_pull_the_trimmed_mean_away() -> None:
+def test_a_model_alone_with_its_opinion_does_not_move_the_trimmed_mean() -> None:
     rng = np.random.default_rng(0)
     good = rng.dirichlet([20, 2, 2], (50, 4))
-    for bad in np.eye(3):
+    for bad in np.eye(3)[1:]:
         probabilities = np.concatenate([good, np.broadcast_to(bad, (50, 1, 3))], axis=1)
         mixed = mean_probability(probabilities, trimmed(probabilities))
-        # A mean of models that are all within the good ones' range, class by class.
-        assert (mixed <= good.max(1) + 1e-12).all() and (mixed >= good.min(1) - 1e-12).all()
+        assert np.allclose(mixed, good.mean(1), atol=1e-12)
