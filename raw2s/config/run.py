@@ -135,7 +135,7 @@ class Experiment(Strict):
             raise ValueError(f"flyingsquid needs three voters or more, it has {voters}")
         check_weights(f"{s.strategy}: weights", s.weights, voters)
         generation = self.task.name in GENERATION_TASKS
-        if generation and s.strategy in ("majority", "flyingsquid", "dawid_skene"):
+        if generation and s.strategy in ("majority", "product", "flyingsquid", "dawid_skene"):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
         if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
             raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")

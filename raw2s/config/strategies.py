@@ -57,9 +57,17 @@ class Strategy(Strict):
     """One way to turn the weak models' answers into a student."""
 
     strategy: Literal[
-        "single", "majority", "naive", "flyingsquid", "dawid_skene", "joint", "bayesian", "ensemw2s"
+        "single",
+        "majority",
+        "naive",
+        "product",
+        "flyingsquid",
+        "dawid_skene",
+        "joint",
+        "bayesian",
+        "ensemw2s",
     ]
-    """Single weak model, majority vote, Naive Multi-Weak, FlyingSquid, Dawid-Skene, Joint Decoding,
+    """Single weak model, majority vote, Naive Multi-Weak, product of probabilities, FlyingSquid, Dawid-Skene, Joint Decoding,
     Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
     label: Annotated[str, Field(min_length=1)] | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
@@ -89,8 +97,11 @@ class Strategy(Strict):
 
     @model_validator(mode="after")
     def _used_options(self) -> Strategy:
-        if self.strategy not in ("naive", "joint", "bayesian") and self.weights != "average":
-            raise ValueError(f"{self.name}: `weights` are for naive and bayesian")
+        if (
+            self.strategy not in ("naive", "product", "joint", "bayesian")
+            and self.weights != "average"
+        ):
+            raise ValueError(f"{self.name}: `weights` are for naive, product and bayesian")
         if self.strategy != "bayesian" and self.evidential != Evidential():
             raise ValueError(f"{self.name}: `evidential` is for bayesian")
         return self
@@ -104,6 +115,7 @@ class Strategy(Strict):
             "single": f"Single ({self.weak[0] if self.weak else '?'})",
             "majority": "Majority Vote",
             "naive": "Naive Multi-Weak",
+            "product": "Product of Probabilities",
             "flyingsquid": "FlyingSquid",
             "dawid_skene": "Dawid–Skene",
             "joint": "Joint Decoding",

@@ -1,4 +1,5 @@
-"""Weights of the weak models: average, fixed, dynamic by confidence (App. F), or trimmed."""
+"""Weights of the weak models (average, fixed, dynamic by confidence of App. F, trimmed), and what
+they mix: the mean or the product of probabilities."""
 
 from __future__ import annotations
 
@@ -74,10 +75,29 @@ def mean_probability(probabilities: ArrayLike, weights: ArrayLike) -> Array:
     distributions, and as `check_weights`.
     """
     array = check_distributions("probabilities", probabilities, ("B", "N", "K"))
+    rows = _weight_rows(weights, array)
+    return np.asarray(np.einsum("bn,bnk->bk", rows, array), dtype=np.float64)
+
+
+def product_probability(probabilities: ArrayLike, weights: ArrayLike) -> Array:
+    """prod_i (p^(i))^lambda_i, normalised: (B, K) of probabilities (B, N, K) and weights (N,) or
+    (B, N). With equal weights the geometric mean: a class that one model rules out is out.
+
+    A probability counts as at least the smallest normal float, so that classes each ruled out by
+    some model still add up. Weights and errors as in `mean_probability`.
+    """
+    array = check_distributions("probabilities", probabilities, ("B", "N", "K"))
+    logs = np.log(np.maximum(array, np.finfo(np.float64).tiny))
+    powers = np.einsum("bn,bnk->bk", _weight_rows(weights, array), logs)
+    mixed = np.exp(powers - powers.max(-1, keepdims=True))
+    return np.asarray(mixed / mixed.sum(-1, keepdims=True), dtype=np.float64)
+
+
+def _weight_rows(weights: ArrayLike, probabilities: Array) -> Array:
+    """Weights (N,) or (B, N) as rows (B, N) that sum to 1."""
+    shape = probabilities.shape[:2]
     rows = as_array("weights", weights, np.float64)
     if rows.ndim == 1:
-        rows = np.broadcast_to(check_weights(rows, array.shape[1]), array.shape[:2])
-    else:
-        rows = check_weight_rows("weights", rows, array.shape[:2])
-        rows = rows / rows.sum(-1, keepdims=True)
-    return np.asarray(np.einsum("bn,bnk->bk", rows, array), dtype=np.float64)
+        return np.broadcast_to(check_weights(rows, shape[1]), shape)
+    rows = check_weight_rows("weights", rows, shape)
+    return rows / rows.sum(-1, keepdims=True)

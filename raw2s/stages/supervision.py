@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def supervision_job(
     labels_of: the weak models that take part. The table does not depend on the student's loss, so
     Naive and Bayesian Multi-Weak share one.
     """
-    own = ("majority", "flyingsquid", "dawid_skene", "joint")
+    own = ("majority", "product", "flyingsquid", "dawid_skene", "joint")
     kind = strategy.strategy if strategy.strategy in own else "all"
     spec: dict[str, Any] = {"kind": kind, "labels": labels, "weights": strategy.weights}
     if strategy.class_balance is not None:
@@ -127,6 +127,7 @@ def table(store: Store, job: Job) -> pd.DataFrame:
 def _classification(
     job: Job, labels_of: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
+    from raw2s.method.ensemble import product_probability
     from raw2s.method.label_models import DawidSkene, FlyingSquid, MajorityVote
 
     ids = next(iter(labels_of.values()))["id"].to_list()
@@ -153,6 +154,9 @@ def _classification(
         lambdas = Lambdas(np.ones((len(ids), 1)))
     else:
         lambdas = class_lambdas(job.spec["weights"], list(labels_of), given)
+        if kind == "product":
+            given = product_probability(given, lambdas.rows)[:, None, :]
+            lambdas = replace(lambdas, rows=np.ones((len(ids), 1)))
     if job.spec["target"] == "one_hot":
         given = np.eye(classes)[given.argmax(-1)]
     rows = pd.DataFrame(

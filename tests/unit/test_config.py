@@ -162,7 +162,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"experiments.topics.strategies": [{"strategy": "majority", "weights": "dynamic"}]},
-        "Majority Vote: `weights` are for naive and bayesian",
+        "Majority Vote: `weights` are for naive, product and bayesian",
     ),
     (
         {"experiments.topics.strategies": [{"strategy": "naive", "evidential": {"reg_coef": 3}}]},

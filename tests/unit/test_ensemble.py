@@ -9,6 +9,7 @@ from raw2s.method.ensemble import (
     dynamic,
     dynamic_from_scores,
     mean_probability,
+    product_probability,
     trimmed,
 )
 
@@ -71,3 +72,17 @@ def test_a_model_alone_with_its_opinion_does_not_move_the_trimmed_mean() -> None
         probabilities = np.concatenate([good, np.broadcast_to(bad, (50, 1, 3))], axis=1)
         mixed = mean_probability(probabilities, trimmed(probabilities))
         assert np.allclose(mixed, good.mean(1), atol=1e-12)
+
+
+def test_the_product_is_the_normalised_geometric_mean() -> None:
+    rng = np.random.default_rng(1)
+    probabilities, weights = rng.dirichlet([1, 1, 1], (20, 4)), rng.dirichlet([1] * 4, 20)
+    for row, (given, told) in enumerate(zip(probabilities, weights, strict=True)):
+        product = np.prod([p**w for p, w in zip(given, told, strict=True)], axis=0)
+        mixed = product_probability(probabilities, weights)[row]
+        assert np.allclose(mixed, product / product.sum(), atol=1e-12)
+
+
+def test_the_product_of_models_that_rule_each_other_out_is_a_distribution() -> None:
+    mixed = product_probability([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], [1, 1])
+    assert mixed == pytest.approx(np.array([[0.5, 0.5, 0.0]]), abs=1e-12)
