@@ -113,9 +113,18 @@ def check_cluster(run: Run) -> None:
 
 def places(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
     """How many workers or actors of so many CPUs and GPUs, not both 0, the nodes can hold."""
-    asked = {what: each for what, each in (("CPU", cpus), ("GPU", gpus)) if each}
-    # Fractions such as 0.1 have no exact binary form.
-    return sum(min(int(node[what] / each + 1e-9) for what, each in asked.items()) for node in nodes)
+
+    def on(node: Mapping[str, float]) -> int:
+        # Fractions such as 0.1 have no exact binary form.
+        found = [int(node["CPU"] / cpus + 1e-9)] if cpus else []
+        if gpus >= 1:
+            found.append(int(node["GPU"] / gpus))
+        elif gpus:
+            # A fraction is of one GPU.
+            found.append(int(node["GPU"]) * int(1 / gpus + 1e-9))
+        return min(found)
+
+    return sum(map(on, nodes))
 
 
 def check_experiment(name: str, e: Experiment, classes: int | None) -> None:

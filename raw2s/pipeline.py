@@ -104,7 +104,7 @@ def trial(run: Run) -> tuple[Plan, Job]:
         for seed in run.seeds
     ]
     judged = whole.add(results.results_job(name, systems, experiment.task))
-    needed = [*judged.closure(), *whole.jobs("fit")]
+    needed = [job for last in [judged, *whole.jobs("fit")] for job in last.closure()]
     return whole.only({job.fingerprint for job in needed}), judged
 
 

@@ -37,6 +37,13 @@ def drawn(search: Search, trials: int) -> list[Values]:
     ]
 
 
+def contains(search: Search, values: Mapping[str, Any]) -> bool:
+    """Whether these values are a point of the search's space."""
+    return list(values) == list(search.parameters) and all(
+        _inside(parameter, values[key]) for key, parameter in search.parameters.items()
+    )
+
+
 def trial_run(run: Run, search: Search, values: Mapping[str, Any]) -> Run:
     """The run of a trial: the searched experiment with the one strategy under these values.
 
@@ -50,8 +57,10 @@ def trial_run(run: Run, search: Search, values: Mapping[str, Any]) -> Run:
 
 
 def chosen_run(run: Run, search: Search, values: Mapping[str, Any]) -> Run:
-    """The searched experiment with all its strategies, the values set; ConfigError as above."""
-    raw = run.model_dump(mode="json", exclude={"sweep"})
+    """The searched experiment with all its strategies, the values set, as a run of its own name;
+    ConfigError as above."""
+    raw = run.model_dump(mode="json", exclude={"sweep", "study"})
+    raw["name"] = f"{run.name}-best"
     raw["experiments"] = {search.experiment: raw["experiments"][search.experiment]}
     inside: dict[str, list[str | int]] = {"experiment": ["experiments", search.experiment]}
     inside["strategy"] = [*inside["experiment"], "strategies", _place(run, search)]
@@ -78,6 +87,16 @@ def _grid_values(parameter: Parameter) -> list[Any]:
     steps = parameter.steps or 1
     counts = itertools.product(range(steps + 1), repeat=parameter.models)
     return [[n / steps for n in point] for point in counts if sum(point) == steps]
+
+
+def _inside(parameter: Parameter, value: Any) -> bool:
+    if isinstance(parameter, list):
+        return value in parameter
+    if isinstance(parameter, Simplex):
+        return isinstance(value, list) and len(value) == parameter.models
+    low, high = parameter.between
+    whole = isinstance(value, int) or not parameter.whole
+    return isinstance(value, int | float) and whole and low <= value <= high
 
 
 def _draw(parameter: Parameter, rng: np.random.Generator) -> Any:

@@ -8,6 +8,7 @@ written aside, its manifest last, then renamed into place: a folder that is ther
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -86,6 +87,23 @@ class Store:
         """The artefact's manifest: spec, inputs, seconds, files and notes."""
         content: dict[str, Any] = json.loads((self.path(job) / MANIFEST).read_text())
         return content
+
+    @contextlib.contextmanager
+    def alone(self, job: Job) -> Iterator[None]:
+        """Be the only process that works in the job's folder of unfinished work; others wait.
+
+        The lock goes with its process, so a killed one holds nobody up.
+        """
+        folder = self.root / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{job.stage}-{job.fingerprint}.lock"
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                # Whoever waits for it has it open; it finds the artefact there.
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def write(self, job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:

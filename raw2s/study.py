@@ -78,6 +78,8 @@ def study_run(settings: Run) -> tuple[Run, list[Cell]]:
             experiment["strategies"] = asked.strategies
         for variant, change in asked.variants.items():
             name = f"{task}-{variant}"
+            if name in raw["experiments"] or name in settings.experiments:
+                raise ConfigError(f"study: two experiments would be called {name}")
             raw["experiments"][name] = _changed(name, experiment, change.weak, change.set)
             cells.append(Cell(name, task, variant))
         if not asked.variants:
@@ -97,9 +99,10 @@ _TRAINED_ON_TRUTH = {"finetune", "experts", "answer"}
 def costs(results: Sequence[Job], store: Store) -> pd.DataFrame:
     """What each system has cost, a row for each experiment and system; means over seeds.
 
-    own_seconds: of a student all work after the weak models' labels, of the others their
-    fine-tuning, and the answers. all_seconds: of everything that the system needs. Seconds are
-    summed over what ran at the same time. tokens: read in its own training, NaN where an artefact
+    own_seconds: of a student all that models compute after the weak models' labels, of the others
+    their fine-tuning, and the answers. all_seconds: of everything that the system needs. Seconds
+    are those of models at work, summed over what ran at the same time; label models and the bridge,
+    which take little, are not counted. tokens: read in its own training, NaN where an artefact
     does not say.
     """
     rows = []
@@ -151,7 +154,10 @@ def _changed(
             raise ConfigError(f"study: {name} has no weak model called {absent[0]!r}")
         changed["weak"] = [there[model] for model in names]
     for key, value in values.items():
-        for path in _paths(changed, key.split(".")):
+        places = _paths(changed, key.split("."))
+        if not places:
+            raise ConfigError(f"study: {name} has nothing to set {key} in")
+        for path in places:
             set_key(changed, path, value)
     return changed
 

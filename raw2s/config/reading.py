@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,9 +119,11 @@ def set_key(raw: dict[str, Any], keys: Sequence[str | int], value: Any) -> None:
         try:
             index: Any = int(key) if isinstance(node, list) else key
             if last:
-                node[index] = value
+                node[index] = copy.deepcopy(value)
             elif isinstance(node, dict):
-                node = node.setdefault(index, {})
+                if node.get(index) is None:
+                    node[index] = {}
+                node = node[index]
             else:
                 node = node[index]
         except (ValueError, IndexError, TypeError) as error:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from raw2s.config.fields import Name, Positive, Strict
 
-VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,31}$")]
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
 
 
 class Variant(Strict):

@@ -34,16 +34,18 @@ def execute(
 
     board: Any = ray.remote(num_cpus=0)(Board).remote()
     hosts = Hosts(board, cluster.hosts, room)
-    for stage, title in STAGES.items():
-        jobs = plan.jobs(stage)
-        todo = [job for job in jobs if not store.has(job)]
-        if todo:
-            with display.stage(title, todo, len(jobs) - len(todo), board):
-                _do(todo, store, cluster, board, hosts)
-        elif jobs:
-            display.reused(title, len(jobs))
-    hosts.release()
-    ray.kill(board)
+    try:
+        for stage, title in STAGES.items():
+            jobs = plan.jobs(stage)
+            todo = [job for job in jobs if not store.has(job)]
+            if todo:
+                with display.stage(title, todo, len(jobs) - len(todo), board):
+                    _do(todo, store, cluster, board, hosts)
+            elif jobs:
+                display.reused(title, len(jobs))
+    finally:
+        hosts.release()
+        ray.kill(board)
 
 
 def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: Hosts) -> None:

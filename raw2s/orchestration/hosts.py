@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from raw2s.orchestration.cluster import resources
+from raw2s.checks import places
+from raw2s.orchestration.cluster import nodes, resources
 from raw2s.store import Job
 
 if TYPE_CHECKING:
@@ -256,4 +257,4 @@ class Hosts:
         """As many of the actors as there is room for, at least one."""
         room = self._room()
         most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-        return max(1, min(actors, int(most)))
+        return max(1, min(actors, int(most), places(nodes(), cpus, gpus)))

@@ -24,7 +24,10 @@ def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
         from raw2s.trainers.process import quiet
 
         quiet()
-        stages.COMPUTED[job.stage](job, Store(root), reporter(board, job))
+        store = Store(root)
+        with store.alone(job):
+            if not store.has(job):
+                stages.COMPUTED[job.stage](job, store, reporter(board, job))
 
     waiting = [
         work.options(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,15 +29,17 @@ def _train_worker(config: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(config["cpus"])))
     store = Store(config["storage"])
     for job in config["jobs"]:
-        done = store.has(job)
-        if torch.distributed.is_initialized():
-            # All ranks must agree, even if another run finishes the job in this moment.
-            agreed = [done]
-            torch.distributed.broadcast_object_list(agreed, src=0)
-            done = agreed[0]
-        if not done:
-            report = reporter(config["board"], job) if rank == 0 else stages.no_progress
-            stages.TRAINED[job.stage](job, store, rank, report)
+        # Another run may train the same model: one does, the other finds it.
+        with store.alone(job) if rank == 0 else contextlib.nullcontext():
+            done = store.has(job)
+            if torch.distributed.is_initialized():
+                # All ranks must agree.
+                agreed = [done]
+                torch.distributed.broadcast_object_list(agreed, src=0)
+                done = agreed[0]
+            if not done:
+                report = reporter(config["board"], job) if rank == 0 else stages.no_progress
+                stages.TRAINED[job.stage](job, store, rank, report)
 
 
 def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None) -> None:
@@ -61,19 +65,20 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any) -> N
     from ray.train.torch import TorchTrainer
 
     workers, cpus, gpus = shape
-    # Ray Train's own snapshot of the run would say "finished" to a later, different group.
     folder = store.root / "work" / "ray_train"
-    name = "-".join(job.fingerprint[:8] for job in jobs[:6])
-    shutil.rmtree(folder / name, ignore_errors=True)
+    # Never one that was there: Ray Train's snapshot of it would say "finished".
+    name = f"{jobs[0].fingerprint[:8]}-{uuid.uuid4().hex[:8]}"
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    TorchTrainer(
-        _train_worker,
-        train_loop_config={
-            "jobs": jobs, "storage": str(store.root), "board": board, "cpus": cpus,
-        },
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
-        ),
-        run_config=RunConfig(name=name, storage_path=str(folder)),
-    ).fit()  # fmt: skip
-    shutil.rmtree(folder / name, ignore_errors=True)
+    try:
+        TorchTrainer(
+            _train_worker,
+            train_loop_config={
+                "jobs": jobs, "storage": str(store.root), "board": board, "cpus": cpus,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+            ),
+            run_config=RunConfig(name=name, storage_path=str(folder)),
+        ).fit()  # fmt: skip
+    finally:
+        shutil.rmtree(folder / name, ignore_errors=True)

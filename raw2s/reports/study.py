@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ _NUMBERS = (
     "best_seed_error",
 )
 _TEXTS = ("verdict_weak", "naive", "verdict_naive", "best", "verdict_best")
-_NOTHING = dict.fromkeys(_NUMBERS, math.nan) | dict.fromkeys(_TEXTS, "")
+_NOTHING: dict[str, Any] = dict.fromkeys(_NUMBERS, math.nan) | dict.fromkeys(_TEXTS, "")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def compare(
         students = [system for system in systems if system.role == "student"]
         for row in of_experiment.to_dict("records"):
             system = named[row["system"]]
-            found: dict[Hashable, Any] = {**row, **_NOTHING}
+            found = {str(key): value for key, value in row.items()} | _NOTHING
             if not math.isnan(row["diff"]):
                 interval = Interval(row["diff"], row["diff_low"], row["diff_high"])
                 found |= _verdict("weak", interval, system, named[row["best_weak"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import pandas as pd
 
 from raw2s.reports import cells
@@ -98,7 +99,9 @@ def seeds_note(table: pd.DataFrame) -> list[str]:
     if fewest >= _FEW_SEEDS:
         return []
     if fewest == 1:
-        return ["With 1 seed a verdict rests on the test items alone, not on the noise of training."]
+        return [
+            "With 1 seed a verdict rests on the test items alone, not on the noise of training."
+        ]
     return [f"With fewer than {_FEW_SEEDS} seeds the noise of training is hardly known."]
 
 
@@ -125,7 +128,8 @@ def finding(table: pd.DataFrame, axis: str) -> str:
 def legend(table: pd.DataFrame) -> str:
     """What the columns and the verdicts of one task mean."""
     naives = [name for name in dict.fromkeys(table["naive"]) if name]
-    naive = f" vs Naive: to {' or, with the same loss, '.join(naives)}." if naives else ""
+    naive = f" vs Naive: to {' or '.join(naives)}" if naives else ""
+    naive += ", whichever has the same loss." if len(naives) > 1 else "." if naives else ""
     return (
         f"Score: {metric_name(table)}, mean ± standard deviation over seeds. PGR: mean over the "
         "weak models of (score − weak) / (ceiling − weak). Gap: score − mean of the weak models. "
@@ -152,12 +156,13 @@ def _against_naive(against: pd.DataFrame) -> str:
     if told.empty:
         return f"No student is told apart from {naive}"
     parts = [
-        f"{verdict}: {_with_variants(told[told['verdict_naive'] == verdict])}"
+        f"{verdict} {_with_variants(told[told['verdict_naive'] == verdict])}"
         for verdict in (BETTER, WORSE)
         if (told["verdict_naive"] == verdict).any()
     ]
     inside = len(against) - len(told)
-    return f"Against {naive}, {'; '.join(parts)}; inside the noise: {inside} of {len(against)}"
+    parts.append(f"{inside} of {len(against)} {INSIDE_THE_NOISE}")
+    return f"Against {naive}: {'; '.join(parts)}"
 
 
 def _with_variants(rows: pd.DataFrame) -> str:

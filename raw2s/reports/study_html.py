@@ -105,7 +105,11 @@ def _systems(rows: pd.DataFrame) -> str:
     """A row for each system of one experiment."""
     body = []
     for _, row in rows.iterrows():
-        texts = study_cells.row_texts(row)
+        name, *numbers = study_cells.row_texts(row)
+        # In narrow columns a line may end before a ± and before a verdict, nowhere else.
+        hard = [text.replace(" ", "\u00a0") for text in numbers]
+        texts = [name, *(text.replace("\u00a0±", " ±").replace("]\u00a0", "] ") for text in hard)]
         body.append(Row(row["role"], texts, study_cells.sort_values(row)))
     columns = [("", head) for head in study_cells.COLUMNS]
-    return sortable_table(columns, body, text_columns=range(study_cells.TEXT_COLUMNS))
+    table = sortable_table(columns, body, text_columns=range(study_cells.TEXT_COLUMNS))
+    return f'<div class="narrow">{table}</div>'

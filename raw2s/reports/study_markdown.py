@@ -20,7 +20,9 @@ def study_markdown(
         parts.append(f"## {task}")
         if axis:
             heads = study_cells.score_columns(of_task, axis)
-            parts.append(_table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)]))
+            parts.append(
+                _table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)])
+            )
         for variant, rows in of_task.groupby("variant", sort=False):
             if axis:
                 parts.append(f"### {task}, {axis}: {variant}")

@@ -24,7 +24,7 @@ _STEP = 0.012
 """Between the dots of two students at one variant, as a share of the axis."""
 _TAKEN = (ROLE_COLOURS["weak"], ROLE_COLOURS["ceiling"])
 _COLOURS = [colour for colour in MODEL_COLOURS if colour not in _TAKEN]
-_MARKERS = ("o", "s", "^", "D", "v")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _ERROR_BAR: dict[str, Any] = {"elinewidth": 1.1, "capsize": 3, "markersize": 5}
 _PAPER, _INK = "#ffffff", "#1b2028"
 
@@ -90,7 +90,7 @@ def _dots(table: pd.DataFrame, scores: pd.DataFrame) -> str:
             panel.set_xlabel(metric_name(rows))
             if len(tasks) > 1:
                 panel.set_title(task, parse_math=False)
-        _legend(figure, panels[:1], columns=2)
+        _legend(figure, list(panels[:1]), columns=2)
         return inline_svg(figure, "Score of each system")
 
 
@@ -116,7 +116,7 @@ def _lines(table: pd.DataFrame, axis: str) -> str:
             panels[0].set_ylabel(metric_name(of_task))
             if len(tasks) > 1:
                 panels[0].set_title(task, loc="left", parse_math=False)
-        _legend(figure, rows.ravel(), columns=3)
+        _legend(figure, list(rows.ravel()), columns=3)
         return inline_svg(figure, f"Score of each student by {axis}")
 
 
@@ -153,7 +153,8 @@ def _panel(
 
 
 def _styles(students: list[str]) -> dict[str, dict[str, Any]]:
-    """A colour and a marker for each strategy, open and dashed with the auxiliary loss."""
+    """A colour and a marker for each strategy, open and dashed with the auxiliary loss; once the
+    colours are used up they come again with another line."""
     bases = list(dict.fromkeys(name.replace(AUXILIARY, "") for name in students))
     styles = {}
     for name in students:
@@ -161,7 +162,7 @@ def _styles(students: list[str]) -> dict[str, dict[str, Any]]:
         styles[name] = {
             "color": _COLOURS[number % len(_COLOURS)],
             "marker": _MARKERS[number % len(_MARKERS)],
-            "linestyle": "--" if AUXILIARY in name else "-",
+            "linestyle": "--" if AUXILIARY in name else "-" if number < len(_COLOURS) else "-.",
             "fillstyle": "none" if AUXILIARY in name else "full",
         }
     return styles

@@ -242,9 +242,7 @@ def _std(values: list[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _pgr_over_seeds(
-    student: System, weak: list[System], ceiling: System | None
-) -> dict[str, Any]:
+def _pgr_over_seeds(student: System, weak: list[System], ceiling: System | None) -> dict[str, Any]:
     if ceiling is None:
         return {"pgr_note": "the results have no ceiling"}
     if not weak:

@@ -251,6 +251,17 @@ def test_dawid_skene_is_one_posterior_for_all_models(store: Store, splits: Job) 
     assert {len(w) for w in found["weights"]} == {1}
 
 
+def test_a_product_is_one_distribution_for_all_models(store: Store, splits: Job) -> None:
+    labels_of = votes_of(store, 0, [0.9, 0.8, 0.6])
+    job = supervised(store, {"strategy": "product", "weights": [2, 1, 1]}, labels_of, splits)
+    given = [np.stack(read(store, j)["probabilities"]) for j in labels_of.values()]
+    product = given[0] ** 0.5 * given[1] ** 0.25 * given[2] ** 0.25
+    found = read(store, job)
+    expected = product / product.sum(-1, keepdims=True)
+    np.testing.assert_allclose(np.stack([p[0] for p in found["probabilities"]]), expected)
+    assert {tuple(w) for w in found["weights"]} == {(1.0,)}
+
+
 @pytest.mark.parametrize("strategy", ["majority", "naive"])
 def test_hard_labels_are_the_most_probable_class(store: Store, splits: Job, strategy: str) -> None:
     labels_of = votes_of(store, 0, [0.9, 0.8, 0.6])

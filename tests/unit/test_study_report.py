@@ -1,0 +1,251 @@
+"""A study's comparisons by hand and against brute force; its sentences, figure and files."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from raw2s.reports import study_cells
+from raw2s.reports.study import Cell, compare, score_lines, seed_scores, study_table
+from raw2s.reports.study_html import write_study
+from raw2s.reports.study_plots import positions, standalone, study_figure
+
+ITEMS = 200
+NAIVE, AUX = "Naive Multi-Weak", "Naive Multi-Weak + aux"
+
+
+def answers(
+    system: str,
+    role: str,
+    right: Sequence[int],
+    strategy: str = "",
+    experiment: str = "topics",
+) -> pd.DataFrame:
+    """The system's rows with seeds 0, 1, …: the first so many of its items are right."""
+    c0 = np.concatenate([np.arange(ITEMS) < count for count in right]).astype(float)
+    return pd.DataFrame(
+        {
+            "experiment": experiment,
+            "kind": "classification",
+            "seed": np.repeat(np.arange(len(right)), ITEMS),
+            "system": system,
+            "role": role,
+            "strategy": strategy or role,
+            "item": np.tile(np.arange(ITEMS), len(right)).astype(str),
+            "part": "",
+            "prediction": "1",
+            "gold": "1",
+            "malformed": False,
+            "probabilities": [[0.0, 1.0] if value else [1.0, 0.0] for value in c0],
+            "concentration": np.nan,
+            "c0": c0,
+            **dict.fromkeys(["c1", "c2", "c3", "c4", "c5"], np.nan),
+        }
+    )
+
+
+def study(experiment: str = "topics", lift: int = 0) -> pd.DataFrame:
+    """A weak model of one seed at 0.5, a naive student at 0.6, and students around it."""
+    parts = [
+        ("Low", "weak", [80], ""),
+        ("High", "weak", [100], ""),
+        ("Top", "ceiling", [180, 180, 180], ""),
+        ("First", "student", [150 + lift, 152 + lift, 154 + lift], "bayesian"),
+        (NAIVE, "student", [118, 120, 122], "naive"),
+        ("Same", "student", [120, 118, 122], "majority"),
+        ("Below", "student", [60, 60, 66], "joint"),
+        ("Shaky", "student", [110, 120, 190], "single"),
+        (AUX, "student", [130, 130, 130], "naive"),
+        ("First + aux", "student", [130, 131, 129], "bayesian"),
+    ]
+    return pd.concat([answers(*part, experiment=experiment) for part in parts], ignore_index=True)
+
+
+def costs(results: pd.DataFrame) -> pd.DataFrame:
+    known = results.loc[results["system"] != "Low", ["experiment", "system"]].drop_duplicates()
+    return known.assign(own_seconds=61.0, all_seconds=7200.0, tokens=1234567.0)
+
+
+def by_system(table: pd.DataFrame) -> pd.DataFrame:
+    return table.set_index("system")
+
+
+def test_verdicts_by_hand() -> None:
+    found = by_system(compare(study()))
+    assert found["verdict_naive"].to_dict() == {
+        "Low": "",
+        "High": "",
+        "Top": "",
+        "First": "better",
+        NAIVE: "",
+        "Same": "inside the noise",  # the interval is [0, 0]
+        "Below": "worse",
+        "Shaky": "inside the noise",  # +0.1 over items, but d = -8, 0, +68 over seeds
+        AUX: "",
+        "First + aux": "inside the noise",
+    }
+    assert found["naive"].to_dict() == {
+        **dict.fromkeys(["Low", "High", "Top"], ""),
+        **dict.fromkeys(["First", NAIVE, "Same", "Below", "Shaky"], NAIVE),
+        **dict.fromkeys([AUX, "First + aux"], AUX),
+    }
+    assert found.loc["Shaky", "naive_low"] > 0
+    assert found.loc[["Low", "High", "First", "Below"], "verdict_weak"].tolist() == [
+        "", "", "better", "worse",
+    ]  # fmt: skip
+    assert set(found.loc[found["role"] == "student", "best"]) == {"First"}
+    assert found.loc[["First", "Below"], "verdict_best"].tolist() == ["", "worse"]
+
+
+def test_differences_over_seeds_are_scipys() -> None:
+    found = by_system(compare(study()))
+    d = np.array([150 - 118, 152 - 120, 154 - 122]) / ITEMS
+    assert found.loc["First", "naive_seed_diff"] == pytest.approx(d.mean())
+    assert found.loc["First", "naive_seed_error"] == pytest.approx(0, abs=1e-12)
+    d = np.array([110 - 118, 120 - 120, 190 - 122]) / ITEMS
+    assert found.loc["Shaky", "naive_seed_error"] == pytest.approx(stats.sem(d))
+    # The weak model ran once and stands for every seed.
+    d = np.array([110, 120, 190]) / ITEMS - 0.5
+    assert found.loc["Shaky", "weak_seed_diff"] == pytest.approx(d.mean())
+    assert found.loc["Shaky", "weak_seed_error"] == pytest.approx(stats.sem(d))
+
+
+def test_difference_to_naive_is_paired_over_items() -> None:
+    row = by_system(compare(study())).loc["First"]
+    rng = np.random.default_rng(5)
+    pooled = np.zeros((2, ITEMS))
+    for seed in range(3):
+        pooled[0] += np.arange(ITEMS) < [150, 152, 154][seed]
+        pooled[1] += np.arange(ITEMS) < [118, 120, 122][seed]
+    per_item = (pooled[0] - pooled[1]) / 3
+    draws = [rng.choice(per_item, ITEMS).mean() for _ in range(4000)]
+    assert row["naive_diff"] == pytest.approx(per_item.mean())
+    expected = np.quantile(draws, [0.025, 0.975])
+    assert row[["naive_low", "naive_high"]].tolist() == pytest.approx(expected, abs=0.008)
+
+
+def test_one_seed_rests_on_the_items_and_naive_may_be_missing() -> None:
+    results = study()
+    found = by_system(compare(results[results["seed"] == 0]))
+    assert found.loc["Shaky", "verdict_naive"] == "worse"
+    assert np.isnan(found.loc["Shaky", "naive_seed_diff"])
+    found = by_system(compare(results[results["strategy"] != "naive"]))
+    assert set(found["naive"]) == set(found["verdict_naive"]) == {""}
+    found = by_system(compare(results[results["system"] != AUX]))
+    assert found.loc["First + aux", "naive"] == NAIVE
+
+
+def test_sentences_follow_from_the_verdicts() -> None:
+    results = study()
+    cells = [Cell("topics", "Topics", "")]
+    table = study_table(results, cells, costs(results))
+    assert study_cells.finding(table, "") == (
+        "Topics: the best student is First (0.760); 1 of the 6 others is inside the noise of it. "
+        f"Against {NAIVE} or {AUX}: better First; worse Below; 3 of 5 inside the noise."
+    )
+    level = table.assign(verdict_naive=table["verdict_naive"].where(table["naive"] == "", "x"))
+    level.loc[level["verdict_naive"] == "x", "verdict_naive"] = "inside the noise"
+    assert "No student is told apart from" in study_cells.finding(level, "")
+    assert study_cells.size_note(table) == "3 seeds, 200 test items."
+    assert study_cells.seeds_note(table) == []
+    assert len(study_cells.seeds_note(table.assign(seeds=2))) == 1
+
+
+def test_variants_in_one_table_of_scores() -> None:
+    results = pd.concat([study("b"), study("a", lift=10)], ignore_index=True)
+    results = results[(results["system"] != "Below") | (results["experiment"] == "a")]
+    cells = [Cell("a", "Topics", "2"), Cell("b", "Topics", "1")]
+    table = study_table(results, cells, costs(results))
+    assert list(dict.fromkeys(table["variant"])) == ["2", "1"]
+    rows = {row.texts[0]: list(row.texts[1:]) for row in study_cells.score_rows(table)}
+    assert list(rows)[:4] == ["Weak models, mean", "Weak models, best", "Top", "First"]
+    assert rows["Weak models, mean"] == ["0.450", "0.450"]
+    assert rows["Weak models, best"] == ["0.500", "0.500"]
+    assert rows["First"] == ["0.810 ± 0.010", "0.760 ± 0.010"]
+    assert rows["Below"][1] == "–"
+    assert study_cells.finding(table, "step").startswith(
+        "Topics: the best student by step is First (2, 1);"
+    )
+    assert set(score_lines(table)["role"]) == {"weak", "ceiling", "student"}
+
+
+def test_bad_cells_are_named(tmp_path: Path) -> None:
+    results = study()
+    with pytest.raises(ValueError, match=r"cells\[1\]: experiment 'none' has no results"):
+        study_table(results, [Cell("topics", "t", ""), Cell("none", "t", "")], costs(results))
+    with pytest.raises(ValueError, match=r"cells\[1\]: 't', '' is given twice"):
+        study_table(results, [Cell("topics", "t", ""), Cell("topics", "t", "")], costs(results))
+    with pytest.raises(ValueError, match=r"cells\[0\] has variant '', the axis is 'step'"):
+        write(tmp_path, results, [Cell("topics", "t", "")], "step")
+
+
+def test_positions_are_to_scale() -> None:
+    assert positions(["1", "3", "5"]).tolist() == [1, 3, 5]
+    assert positions(["1", "10", "100"]).tolist() == pytest.approx([0, 1, 2])
+    assert positions(["0", "50"]).tolist() == [0, 50]
+    assert positions(["soft", "1"]).tolist() == [0, 1]
+
+
+def write(folder: Path, results: pd.DataFrame, cells: list[Cell], axis: str, **more: Any) -> None:
+    write_study(
+        folder,
+        **{
+            "title": "Who <wins>?",
+            "question": "Which & why?",
+            "command": "raw2s study a.yaml --set x=1",
+            "results": results,
+            "cells": cells,
+            "axis": axis,
+            "costs": costs(results),
+            "reports": "../runs/a",
+            "details": {"seeds": 3},
+            **more,
+        },
+    )
+
+
+def test_files_of_a_study(tmp_path: Path) -> None:
+    results = pd.concat([study("a"), study("b", lift=10)], ignore_index=True)
+    write(tmp_path, results, [Cell("a", "T", "1"), Cell("b", "T", "50")], "weak models")
+    text = (tmp_path / "study.md").read_text()
+    assert text.startswith(
+        "# Who <wins>?\n\nWhich & why?\n\n```\nraw2s study a.yaml --set x=1\n```\n\n3 seeds"
+    )
+    assert "| accuracy by weak models | 1 | 50 |" in text
+    assert "(../runs/a/report.html)" in text
+    row = next(line for line in text.splitlines() if line.startswith("| First") and "min" in line)
+    assert row.endswith("better | 1 min 01 s | 2 h 00 min | 1,234,567 |")
+    written = pd.read_csv(tmp_path / "study.csv")
+    assert written.groupby("variant").size().to_dict() == {1: 10, 50: 10}
+    assert np.isnan(written.loc[0, "tokens"])
+    drawing = ElementTree.parse(tmp_path / "study.svg").getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert drawing[0].attrib["fill"] == "#ffffff"
+    assert "currentColor" not in (tmp_path / "study.svg").read_text()
+    page = (tmp_path / "study.html").read_text()
+    assert "Who &lt;wins&gt;?" in page
+    assert "<wins>" not in page
+    assert not re.search(r'(src|href)="https?:', page)
+    assert page.count("<svg") == 1
+
+
+@pytest.mark.parametrize("axis", ["", "kind"])
+def test_figure_names_every_student(axis: str) -> None:
+    more = [answers(f"S{n} + aux", "student", [100, 110], "joint") for n in range(6)]
+    results = pd.concat([study(), *more], ignore_index=True)
+    results = results[(results["seed"] < 2)]
+    table = study_table(results, [Cell("topics", "T", axis and "soft")], costs(results))
+    drawing = ElementTree.fromstring(standalone(study_figure(table, seed_scores(results), axis)))
+    texts = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    for name in table.loc[table["role"] == "student", "system"]:
+        assert texts.count(name) == 1
+    panels = [g for g in drawing.iter() if re.search(r"-axes_\d+$", g.attrib.get("id", ""))]
+    assert len(panels) == (2 if axis else 1)
