@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(folder: Path) -> None:
-    if (folder / "trials.jsonl").is_file():
+    if folder.resolve().parent.name == "sweeps":
         from raw2s.sweep import show as show_sweep
 
         show_sweep(folder)

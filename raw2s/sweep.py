@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -22,10 +21,17 @@ from rich.console import Console
 from raw2s import config, space
 from raw2s.config import Run, Search
 from raw2s.errors import ConfigError
-from raw2s.orchestration.trials import Outcome, run_trials, search_trials, share, trial_scores
+from raw2s.orchestration.trials import (
+    INTERRUPTED,
+    Outcome,
+    run_trials,
+    search_trials,
+    share,
+    trial_scores,
+)
 from raw2s.pipeline import Plan, recipe, run_folder, trial
 from raw2s.reports import cells
-from raw2s.reports.sweep import best_trial, summarise_trials, value_text
+from raw2s.reports.sweep import best_trial, mean_std, value_text
 from raw2s.reports.sweep_html import write_sweep
 from raw2s.reports.table import summarise
 from raw2s.run import environment
@@ -40,9 +46,9 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     """Search, then run the best trial's configuration; returns the sweep's folder.
 
     The folder, `<storage>/sweeps/<name>`, holds config.yaml, trials.jsonl, trials.csv, sweep.md and
-    report.html; the chosen configuration's own run lies in `<storage>/runs/<name>`. A sweep that
-    was killed goes on where it was, trials that failed are tried again. Raises ConfigError for what
-    can be known to fail before, and if no trial ends well.
+    report.html; the run of the chosen configuration lies in `<storage>/runs/<name>-best`. A sweep
+    that was killed goes on where it was, trials that failed are tried again. Raises ConfigError for
+    what can be known to fail before, and if no trial ends well.
     """
     from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected
@@ -110,28 +116,28 @@ class Trials:
         self.store = Store(run.storage)
         self.outcomes: dict[int, Outcome] = {}
         self._numbers: dict[str, int] = {}
+        self.repeated = 0
 
     def read(self, known: Sequence[space.Values]) -> None:
         """Find what is done: of the known trials, and of those that an earlier sweep has drawn."""
         log = self.folder / "trials.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        told = {
-            _key(record["values"]): Outcome(**record) for record in map(_record, lines) if record
-        }
-        drawn = [] if known else [outcome.values for outcome in told.values()]
+        records = [record for record in map(_record, lines) if record]
+        told = {_key(record.values): record for record in records}
+        drawn = [] if known else [o.values for o in told.values() if self._possible(o.values)]
         for values in known:
             self._number(values)
         for values in [*known, *drawn]:
             before = told.get(_key(values), Outcome(values, [], math.nan))
-            try:
-                _, judged = self._trial(values)
-            except ConfigError:
-                # The configuration has changed since; this draw is none of its own.
-                continue
+            _, judged = self._trial(values)
             if self.store.has(judged):
-                self._keep(replace(before, scores=trial_scores(judged, self.store), error=""))
+                scores = trial_scores(judged, self.run.seeds, self.store)
+                self._keep(replace(before, scores=scores, error=""))
             elif before.error:
                 self._keep(before)
+        # A draw that repeats another is a draw, too.
+        again = [record for record in records if not record.error]
+        self.repeated = len(again) - len({_key(record.values) for record in again})
 
     def do(self, known: Sequence[space.Values]) -> None:
         """Do what is missing."""
@@ -141,19 +147,27 @@ class Trials:
         failed = [outcome.values for outcome in self.outcomes.values() if outcome.error]
         done = {_key(o.values) for o in self.outcomes.values() if not o.error}
         todo = [values for values in known if _key(values) not in done] if known else failed
-        left = 0 if known else (self.search.trials or 0) - len(self.outcomes)
-        probes = space.drawn(self.search, _PROBES) if left else []
+        asked = 0 if known else self.search.trials or 0
+        left = max(0, asked - len(self.outcomes) - self.repeated)
+        probes = [v for v in space.drawn(self.search, _PROBES) if self._possible(v)] if left else []
         plans = [self._trial(values)[0] for values in [*todo, *probes]]
         if done:
             self.console.print(f"  {len(done)} trials found", style="dim", highlight=False)
-        pending = self._make_shared(plans)
-        part = share(pending, self.run.cluster, nodes())
+        part = share(self._make_shared(plans), len(todo) + left, self.run.cluster, nodes())
         if todo or left:
             self.console.print(
                 f"  {len(todo) + left} trials, {part.trials} at once", highlight=False
             )
         run_trials(self.run, self.search, todo, self._done, part)
         search_trials(self.run, self.search, list(self.outcomes.values()), left, self._done, part)
+
+    def _possible(self, values: space.Values) -> bool:
+        """Whether the values are of this search, and make a configuration."""
+        try:
+            self._trial(values)
+        except ConfigError:
+            return False
+        return space.contains(self.search, values)
 
     def best(self) -> int:
         """The number of the best trial; ConfigError if none ended well."""
@@ -168,23 +182,24 @@ class Trials:
 
     def report(self) -> None:
         """Write trials.csv, sweep.md and report.html."""
-        tested = None
-        if any(not outcome.error for outcome in self.outcomes.values()):
-            jobs = recipe(self.chosen()).jobs("results")
-            if all(self.store.has(job) for job in jobs):
-                files = [self.store.path(job) / "results.parquet" for job in jobs]
-                tested = summarise(pd.concat(map(pd.read_parquet, files), ignore_index=True))
+        table, chosen, folder = self.table(), None, ""
+        if table["tested"].any():
+            best = self.chosen()
+            (job,) = recipe(best).jobs("results")
+            if self.store.has(job):
+                chosen = summarise(pd.read_parquet(self.store.path(job) / "results.parquet"))
+                folder = os.path.relpath(run_folder(best), self.folder)
         experiment = self.run.experiments[self.search.experiment]
         told = environment()
         write_sweep(
             self.folder,
             title=self.run.name,
-            trials=self.table(),
+            trials=table,
             metric="SLU-F1" if experiment.generation else "accuracy",
             judged=f"{self.search.strategy} of {self.search.experiment}",
             seeds=self.run.seeds,
-            chosen=tested,
-            chosen_folder=os.path.relpath(run_folder(self.run), self.folder),
+            chosen=chosen,
+            chosen_folder=folder,
             command=f"raw2s sweep {self.folder / 'config.yaml'}",
             details={
                 "configuration": config.dump(self.run),
@@ -192,6 +207,13 @@ class Trials:
                 "git_commit": told["git_commit"],
             },
         )
+
+    def _tested(self, outcome: Outcome) -> bool:
+        """Whether the trial's configuration has been scored on the test."""
+        if outcome.error:
+            return False
+        chosen = space.chosen_run(self.run, self.search, outcome.values)
+        return all(map(self.store.has, recipe(chosen).jobs("results")))
 
     def table(self) -> pd.DataFrame:
         """One row a trial, as `raw2s.reports.sweep` reads it."""
@@ -203,6 +225,7 @@ class Trials:
                 "seconds": outcome.seconds,
                 "error": outcome.error,
                 "parameters": outcome.values,
+                "tested": self._tested(outcome),
             }
             for number, outcome in sorted(self.outcomes.items())
         )
@@ -240,10 +263,12 @@ class Trials:
 
     def _done(self, outcome: Outcome) -> None:
         with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(outcome)) + "\n")
+            # A line of its own, even after one that a kill has cut short.
+            file.write("\n" + json.dumps(asdict(outcome)) + "\n")
         number = self._keep(outcome)
-        row = summarise_trials(self.table()).set_index("trial").loc[number]
-        told = "failed" if outcome.error else cells.plus_minus(row["score_mean"], row["score_std"])
+        if outcome.error == INTERRUPTED:
+            return
+        told = "failed" if outcome.error else cells.plus_minus(*mean_std(outcome.scores))
         values = ", ".join(f"{key}={value_text(value)}" for key, value in outcome.values.items())
         self.console.print(
             f"  trial {number:>3}  {told:<15}  {outcome.seconds:6.1f} s  {values}",
@@ -265,10 +290,9 @@ def _key(values: space.Values) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _record(line: str) -> dict[str, Any] | None:
-    """A line of trials.jsonl; None for one that a kill has cut short."""
+def _record(line: str) -> Outcome | None:
+    """A line of trials.jsonl; None for one that is empty or that a kill has cut short."""
     try:
-        record: dict[str, Any] = json.loads(line)
+        return Outcome(**json.loads(line))
     except json.JSONDecodeError:
         return None
-    return record

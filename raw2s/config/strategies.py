@@ -67,8 +67,8 @@ class Strategy(Strict):
         "bayesian",
         "ensemw2s",
     ]
-    """Single weak model, majority vote, Naive Multi-Weak, product of probabilities, FlyingSquid, Dawid-Skene, Joint Decoding,
-    Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
+    """Single weak model, majority vote, Naive Multi-Weak, product of probabilities, FlyingSquid,
+    Dawid-Skene, Joint Decoding, Bayesian Multi-Weak, or the labels of one of the `ensembles`."""
     label: Annotated[str, Field(min_length=1)] | None = None
     """Its name in tables; none: the strategy's. Two variants of one strategy need it."""
     weak: Annotated[list[Name], Field(min_length=1)] | None = None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ray.tune.search import Searcher
 
 
+INTERRUPTED = "interrupted"
+"""The error of a trial of which no more is known than that it has started."""
 # Optuna's stand-ins for weights lie strictly between 0 and 1.
 _LEAST = 1e-9
 
@@ -50,11 +52,14 @@ class Share:
     room: Mapping[str, float]
 
 
-def share(jobs: Sequence[Job], cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Share:
+def share(
+    jobs: Sequence[Job], trials: int, cluster: Cluster, nodes: Sequence[Mapping[str, float]]
+) -> Share:
     """Share the cluster's nodes (CPUs and GPUs of each) among trials that have these jobs to do.
 
-    As many trials run at once as groups of training workers, or hosted models, fit on the nodes; so
-    whoever holds a part of them never waits for another part.
+    At most as many run at once as groups of training workers, or hosted models, fit on the nodes,
+    so whoever holds a part of them never waits for another part; and as the configured limits on
+    Ray Train runs and hosts allow.
     """
     groups, actors = set(), set()
     for job in jobs:
@@ -64,12 +69,13 @@ def share(jobs: Sequence[Job], cluster: Cluster, nodes: Sequence[Mapping[str, fl
         elif job.stage in (*stages.ASKED, *stages.ASKED_AT_ONCE):
             actors.add((1, runtime["cpus"], runtime["gpus"]))
     fits = {unit: places(nodes, *unit[1:]) // unit[0] for unit in groups | actors}
-    trials = max(1, min(fits.values(), default=1))
+    limits = [limit for limit in (cluster.train_runs, cluster.hosts) if limit is not None]
+    trials = max(1, min([trials, *limits, *fits.values()]))
     runs = max(1, min((fits[unit] for unit in groups), default=1) // trials)
     own = cluster.model_copy(
         update={
-            "train_runs": min(runs, cluster.train_runs or runs),
-            "hosts": max(1, cluster.hosts // trials) if cluster.hosts else None,
+            "train_runs": min(runs, (cluster.train_runs or runs * trials) // trials),
+            "hosts": cluster.hosts // trials if cluster.hosts else None,
         }
     )
     room = {what: sum(node[what] for node in nodes) / trials for what in ("CPU", "GPU")}
@@ -79,10 +85,11 @@ def share(jobs: Sequence[Job], cluster: Cluster, nodes: Sequence[Mapping[str, fl
 def run_trials(
     run: Run, search: Search, known: Sequence[Values], done: Callable[[Outcome], None], part: Share
 ) -> None:
-    """Do the trials with these values; `done` gets each outcome as it comes."""
-    from ray import tune
-
+    """Do the trials with these values; `done` gets each outcome as it comes, and one that says
+    INTERRUPTED when a trial starts."""
     if known:
+        from ray import tune
+
         _tune(run, search, {"values": tune.grid_search(list(known))}, done, part)
 
 
@@ -131,6 +138,11 @@ def _tune(
             # Tune saves its callbacks; `done` belongs to this process.
             return {}
 
+        def on_trial_start(
+            self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        ) -> None:
+            self._done(Outcome(_values(self._search, trial.config), [], math.nan, INTERRUPTED))
+
         def on_trial_complete(
             self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
         ) -> None:
@@ -178,7 +190,7 @@ def _trial(config: dict[str, Any], run: Run, search: Search, part: Share) -> dic
     try:
         scores = ray.get(outside.remote(run, search, _values(search, config), part))
     except ray.exceptions.RayError as failure:
-        error = _one_line(str(failure))
+        error = _one_line(failure)
     return {
         # Optuna learns nothing from a trial that failed.
         "score": float(np.mean(scores)) if scores else math.nan,
@@ -203,17 +215,18 @@ def _do(run: Run, search: Search, values: Values, part: Share) -> list[float]:
     plan, judged = trial(own)
     store = Store(run.storage)
     execute(plan, store, part.cluster, Display(Console(quiet=True)), part.room)
-    return trial_scores(judged, store)
+    return trial_scores(judged, run.seeds, store)
 
 
-def trial_scores(judged: Job, store: Store) -> list[float]:
-    """Validation accuracy or SLU-F1 of each seed, from a trial's results."""
+def trial_scores(judged: Job, seeds: Sequence[int], store: Store) -> list[float]:
+    """Validation accuracy or SLU-F1 of each of the seeds, from a trial's results."""
     import pandas as pd
 
     from raw2s.reports.table import score_by_seed
 
     rows = pd.read_parquet(store.path(judged) / "results.parquet")
-    return list(score_by_seed(str(rows["kind"].iloc[0]), rows).values())
+    scores = score_by_seed(str(rows["kind"].iloc[0]), rows)
+    return [scores[seed] for seed in seeds]
 
 
 def _values(search: Search, config: Mapping[str, Any]) -> Values:
@@ -284,6 +297,9 @@ def _point(search: Search, values: Values) -> dict[str, Any]:
     return point
 
 
-def _one_line(trace: str) -> str:
-    """The last line of a trace: the error itself."""
-    return [line.strip() for line in trace.splitlines() if line.strip()][-1][:500]
+def _one_line(failure: BaseException) -> str:
+    """What went wrong at the root, without the traces around it."""
+    while isinstance(cause := getattr(failure, "cause", None), BaseException):
+        failure = cause
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return f"{type(failure).__name__}: {' '.join(lines[:3])}"[:500]

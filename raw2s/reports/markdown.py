@@ -27,7 +27,7 @@ def write_markdown(
             for _, row in rows.iterrows()
         ]
         heads = [score if header == "Score" else header for header in _SHOWN]
-        parts += [f"**{experiment}**", _table(heads, texts), *cells.pgr_notes(rows)]
+        parts += [f"**{experiment}**", markdown_table(heads, texts), *cells.pgr_notes(rows)]
         parts += cells.untested_notes(rows)
         of_parts = by_part[by_part["experiment"] == experiment]
         if len(of_parts):
@@ -35,7 +35,7 @@ def write_markdown(
             heads = [f"{group} {header}".strip() for group, header in in_parts.COLUMNS]
             parts += [
                 f"**{experiment}**: in and out of distribution",
-                _table(heads, texts),
+                markdown_table(heads, texts),
                 *in_parts.notes(of_parts),
             ]
         calibrated = uncertainty[uncertainty["experiment"] == experiment]
@@ -44,13 +44,13 @@ def write_markdown(
             heads = [f"{group} {header}".strip() for group, header in uncertainty_cells.COLUMNS]
             parts += [
                 f"**{experiment}**: uncertainty and calibration",
-                _table(heads, texts),
+                markdown_table(heads, texts),
                 *uncertainty_cells.notes(calibrated),
             ]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
+def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
     """A table whose first column is text and whose others are numbers."""
     rule = ["---", *["---:"] * (len(heads) - 1)]
     return "\n".join(_line(texts) for texts in [heads, rule, *rows])

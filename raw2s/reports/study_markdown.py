@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from raw2s.reports import cells, study_cells
-from raw2s.reports.markdown import _table
+from raw2s.reports.markdown import markdown_table
 
 
 def study_markdown(
@@ -21,13 +21,13 @@ def study_markdown(
         if axis:
             heads = study_cells.score_columns(of_task, axis)
             parts.append(
-                _table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)])
+                markdown_table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)])
             )
         for variant, rows in of_task.groupby("variant", sort=False):
             if axis:
                 parts.append(f"### {task}, {axis}: {variant}")
             texts = [study_cells.row_texts(row) for _, row in rows.iterrows()]
-            parts += [_table(list(study_cells.COLUMNS), texts), *cells.pgr_notes(rows)]
+            parts += [markdown_table(list(study_cells.COLUMNS), texts), *cells.pgr_notes(rows)]
             parts += cells.untested_notes(rows)
         parts += [study_cells.finding(of_task, axis), study_cells.legend(of_task)]
     if reports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from scipy.stats import spearmanr
 
-COLUMNS = ("trial", "state", "scores", "seconds", "error", "parameters")
+COLUMNS = ("trial", "state", "scores", "seconds", "error", "parameters", "tested")
 MANY_VALUES = 8
 """A number with more distinct values is taken as continuous."""
 MOST_BINS = 6
@@ -26,7 +27,8 @@ def check_trials(trials: pd.DataFrame) -> None:
 
     A row is a trial: `trial` its number, `state` "done" or "failed", `scores` the validation score
     of each seed ([] where failed), `seconds` of wall time (NaN where all was found already),
-    `error` one line ("" where done), `parameters` {dotted key: value}, the same keys in each row.
+    `error` one line ("" where done), `parameters` {dotted key: value}, the same keys in each row,
+    `tested` whether its configuration has been scored on the test.
     """
     lacking = [column for column in COLUMNS if column not in trials]
     if lacking:
@@ -61,13 +63,18 @@ def summarise_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """
     check_trials(trials)
     summary = trials.copy()
-    scores = [np.asarray(values, dtype=float) for values in trials["scores"]]
-    summary["score_mean"] = [s.mean() if len(s) else np.nan for s in scores]
-    summary["score_std"] = [s.std(ddof=1) if len(s) > 1 else np.nan for s in scores]
+    both = [mean_std(scores) for scores in trials["scores"]]
+    summary["score_mean"], summary["score_std"] = zip(*both, strict=True)
     done = summary[summary["state"] == "done"]
     order = done.sort_values(["score_mean", "trial"], ascending=[False, True]).index
     summary["rank"] = pd.Series(np.arange(1.0, len(order) + 1), index=order, dtype=float)
     return summary
+
+
+def mean_std(scores: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) of a trial's scores; NaN where there are too few."""
+    mean = float(np.mean(scores)) if len(scores) else math.nan
+    return mean, float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
 
 
 def best_trial(trials: pd.DataFrame) -> int:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from raw2s.reports import cells
 from raw2s.reports.elements import duration
-from raw2s.reports.sweep import TOLD_APART, best_trial, compare_with_best, short_text, value_text
+from raw2s.reports.sweep import TOLD_APART, compare_with_best, short_text, value_text
 
 LEGEND = (
     "Score: mean ± standard deviation over seeds. Best − trial: mean ± standard error of the "
@@ -34,10 +34,13 @@ EFFECT_LEGEND = (
 _LAST_HEADERS = ("Best − trial", "Told apart", "Time", "State")
 
 
-def split_note(trials: pd.DataFrame, *, tested: bool) -> str:
+def split_note(trials: pd.DataFrame) -> str:
     """On which split trials are compared, and what the test was used for."""
-    if tested:
-        test = f"the test was scored once, for trial {best_trial(trials)}"
+    tested = [str(trial) for trial in trials.loc[trials["tested"], "trial"]]
+    if len(tested) == 1:
+        test = f"the test was scored once, for trial {tested[0]}"
+    elif tested:
+        test = f"the test has been scored for trials {', '.join(tested)}, as the best one changed"
     else:
         test = "the test has not been scored yet"
     return f"Trials are compared on the validation split; {test}."

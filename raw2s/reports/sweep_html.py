@@ -158,7 +158,7 @@ def _best(
     ]
     return "\n".join(
         [
-            f"<p>{escape(sweep_cells.split_note(trials, tested=tested))}</p>",
+            f"<p>{escape(sweep_cells.split_note(trials))}</p>",
             facts(found),
             f"<p>Judged: {escape(judged)}.</p>",
             f"<p>{escape(sweep_cells.noise_note(trials))}</p>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from raw2s.reports import cells, sweep_cells
-from raw2s.reports.markdown import _table
+from raw2s.reports.markdown import markdown_table
 from raw2s.reports.sweep import best_trial, parameter_table, ranked_trials
 
 
@@ -26,7 +26,7 @@ def sweep_markdown(
     if len(failed) == len(ranked):
         parts.append("No trial is done.")
     else:
-        parts += [sweep_cells.split_note(trials, tested=chosen is not None)]
+        parts += [sweep_cells.split_note(trials)]
         best = sweep_cells.parameters_text(trials, best_trial(trials))
         parts.append("\n".join(f"- `{name}`: `{value}`" for name, value in best.items()))
         table = parameter_table(ranked)
@@ -38,12 +38,12 @@ def sweep_markdown(
             sweep_cells.trial_texts(trial, list(table.loc[index]))
             for index, trial in ranked[ranked["state"] == "done"].head(shown).iterrows()
         ]
-        parts += [_table(heads, rows), sweep_cells.noise_note(trials)]
+        parts += [markdown_table(heads, rows), sweep_cells.noise_note(trials)]
     if chosen is not None:
         for experiment, systems in chosen.groupby("experiment", sort=False):
             texts = [cells.row_texts(system) for _, system in systems.iterrows()]
             parts += [f"**Test of the chosen configuration: {experiment}**"]
-            parts += [_table(list(cells.HEADERS), texts), *cells.pgr_notes(systems)]
+            parts += [markdown_table(list(cells.HEADERS), texts), *cells.pgr_notes(systems)]
         if chosen_folder:
             parts.append(f"[Report of this run]({chosen_folder}/report.html)")
     if len(failed):

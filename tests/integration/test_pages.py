@@ -67,7 +67,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         return undisturbed / "runs" / "tiny" / "report.html"
     trials = pd.DataFrame(
         {
-            "trial": range(4), "state": "done", "seconds": 1.0, "error": "",
+            "trial": range(4), "state": "done", "seconds": 1.0, "error": "", "tested": False,
             "scores": [[0.5, 0.6], [0.7, 0.8], [0.6, 0.6], [0.4, 0.5]],
             "parameters": [{"strategy.a": a, "strategy.b": b} for a in (0.0, 0.5) for b in (1, 2)],
         }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -103,12 +104,18 @@ def test_a_sweep_goes_on_after_a_kill_and_tests_once(configured: Path, undisturb
     assert after["test"] - before["test"] == (0 if best == 0 else 1)
     page = (folder / "report.html").read_text()
     assert f"the test was scored once, for trial {best}" in page
-    assert (storage / "runs" / "swept" / "report.html").is_file()
+    assert (storage / "runs" / "swept-best" / "report.html").is_file()
 
     # Nothing is left to do, but for the trials that failed.
     artefacts = sorted(storage.glob("artefacts/*/*"))
     assert "2 trials found" in finished(command(configured))
     assert sorted(storage.glob("artefacts/*/*")) == artefacts
+
+
+def done(log: Path) -> list[dict[str, Any]]:
+    """The records of a sweep's trials that ended well."""
+    records = [json.loads(line) for line in log.read_text().splitlines() if line]
+    return [record for record in records if not record["error"]]
 
 
 def test_optuna_goes_on_where_it_was(configured: Path) -> None:
@@ -119,13 +126,11 @@ def test_optuna_goes_on_where_it_was(configured: Path) -> None:
     ]  # fmt: skip
     log = configured.parent / "storage" / "sweeps" / "drawn" / "trials.jsonl"
     finished(command(configured, *more, "--set", "sweep.trials=1"))
-    first = log.read_text()
+    (first,) = done(log)
     assert "1 trials found" in finished(command(configured, *more, "--set", "sweep.trials=2"))
-    text = log.read_text()
-    assert text.startswith(first) and len(text.splitlines()) == 2
-    drawn = [
-        json.loads(line)["values"]["strategy.auxiliary.gamma_max"] for line in text.splitlines()
-    ]
+    assert done(log)[0] == first
+    drawn = [record["values"]["strategy.auxiliary.gamma_max"] for record in done(log)]
+    assert len(drawn) == 2
     assert drawn[0] != drawn[1] and all(0 <= value <= 1 for value in drawn)
 
 

@@ -104,6 +104,17 @@ def test_a_trial_never_asks_for_the_test() -> None:
     assert len(plan.jobs("fit")) == 1
 
 
+def test_a_trial_of_some_weak_models_has_what_its_check_reads() -> None:
+    run = swept({GAMMA: [0.5]}, strategy="Single (gpt2)")
+    assert run.sweep is not None
+    plan, _ = trial(space.trial_run(run, run.sweep, {GAMMA: 0.5}))
+    assert [job.title for job in plan.jobs("finetune")] == ["topics/gpt2"]
+    there = plan.fingerprints()
+    for stage in plan.stages:
+        for job in plan.jobs(stage):
+            assert {read.fingerprint for read in job.inputs.values()} <= there
+
+
 def test_trials_share_all_that_their_values_do_not_touch() -> None:
     run = swept({GAMMA: [0.0, 0.5]})
     assert run.sweep is not None
@@ -139,6 +150,33 @@ def test_a_search_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         swept(parameters, **more)
+
+
+def test_a_key_below_an_option_that_is_off_turns_it_on() -> None:
+    # The strategy has no auxiliary loss in the configuration.
+    run = swept({GAMMA: [0.5]}, strategy="Single (gpt2)")
+    assert run.sweep is not None
+    (strategy,) = space.trial_run(run, run.sweep, {GAMMA: 0.5}).experiments["topics"].strategies
+    assert strategy.auxiliary == config.Auxiliary(gamma_max=0.5)
+
+
+def test_a_trial_does_not_change_the_values_of_the_next() -> None:
+    whole = {"gamma_max": 0.1}
+    run = swept({"strategy.auxiliary": [whole], GAMMA: [0.2]})
+    assert run.sweep is not None
+    space.trial_run(run, run.sweep, space.grid(run.sweep)[0])
+    assert space.grid(run.sweep)[0]["strategy.auxiliary"] == whole == {"gamma_max": 0.1}
+
+
+def test_what_is_a_point_of_the_space() -> None:
+    search = search_of(
+        {GAMMA: [0.1, None], RATE: {"between": [1e-4, 1e-2]}, "strategy.weights": {"models": 2}},
+        method="random", trials=1,
+    )  # fmt: skip
+    good = {GAMMA: 0.1, RATE: 1e-3, "strategy.weights": [0.5, 0.5]}
+    assert space.contains(search, good)
+    for change in ({GAMMA: 0.2}, {RATE: 1.0}, {"strategy.weights": [1.0]}, {"more": 1}):
+        assert not space.contains(search, good | change)
 
 
 @pytest.mark.parametrize("key", ["strategy.auxiliary.gama", "strategy.strategy.x", "experiment.x"])

@@ -97,6 +97,7 @@ def test_variants_share_what_they_do_not_change() -> None:
         ({"weak": ["none"]}, "no weak model called 'none'"),
         ({"set": {"nonsense": 1}}, "unknown key"),
         ({"set": {"task.*.x": 1}}, "a star stands for a list"),
+        ({"set": {"ensembles.*.rounds": 1}}, "nothing to set ensembles"),
     ],
 )
 def test_a_variant_that_cannot_be_is_refused(variant: dict[str, Any], told: str) -> None:

@@ -38,6 +38,7 @@ def trials(*rows: tuple[list[float], dict[str, Any]]) -> pd.DataFrame:
             "seconds": 65.0 if scores else math.nan,
             "error": "" if scores else "RuntimeError: <b>out of memory</b>",
             "parameters": parameters,
+            "tested": False,
         }
         for number, (scores, parameters) in enumerate(rows)
     )
@@ -269,7 +270,7 @@ class Sections(HTMLParser):
 
 
 def test_the_page_says_what_was_compared_where(tmp_path: Path) -> None:
-    page = write(tmp_path, GRID)
+    page = write(tmp_path, GRID.assign(tested=GRID["trial"] == 1))
     test = "Trials are compared on the validation split; the test was scored once, for trial 1."
     close = "1 of the 2 other done trials is not told apart from the best"
     for text in (page, (tmp_path / "sweep.md").read_text()):
@@ -280,6 +281,8 @@ def test_the_page_says_what_was_compared_where(tmp_path: Path) -> None:
         "Best", "Test of the chosen configuration", "All trials", "Marginal effects",
         "Two parameters at once", "Failed trials", "How it was run",
     ]  # fmt: skip
+    twice = write(tmp_path, GRID.assign(tested=GRID["trial"] < 2))
+    assert "the test has been scored for trials 0, 1, as the best one changed." in twice
     later = write(tmp_path, drawn(), seeds=[7], chosen=None, chosen_folder="")
     assert "the test has not been scored yet" in later
     assert "One seed: noise unknown" in later
@@ -317,7 +320,7 @@ def test_a_sweep_of_failures_and_one_of_a_single_trial_have_a_page(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop(columns="error"), r"shape \(4, 5\) lack the columns \['error'\]"),
+        (lambda t: t.drop(columns="error"), r"shape \(4, 6\) lack the columns \['error'\]"),
         (lambda t: t.iloc[:0], "0 rows"),
         (lambda t: t.assign(state="running"), "state 'running' in row 0"),
         (lambda t: t.assign(trial=[0, 1, 1, 2]), "trial 1 again in row 2"),

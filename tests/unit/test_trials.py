@@ -40,18 +40,27 @@ def answering(cpus: float, gpus: float = 0) -> Job:
         ([training(1, 1, 0.5), answering(1, 1)], [node(16, 2)], 2),
         # What never fits is left to the check of the cluster.
         ([training(1, 8)], [node(2)], 1),
-        ([], [node(2)], 1),
+        ([], [node(2)], 9),
     ],
 )
 def test_as_many_trials_at_once_as_fit(
     jobs: list[Job], nodes: list[dict[str, float]], at_once: int
 ) -> None:
-    assert share(jobs, Cluster(), nodes).trials == at_once
+    assert share(jobs, 9, Cluster(), nodes).trials == at_once
+
+
+def test_no_more_at_once_than_there_are_or_the_user_allows() -> None:
+    jobs, nodes = [training(1, 1)], [node(64)]
+    alone = share(jobs, 2, Cluster(), nodes)
+    assert (alone.trials, alone.cluster.train_runs) == (2, 32)
+    assert share(jobs, 9, Cluster(hosts=1), nodes).trials == 1
+    part = share(jobs, 9, Cluster(train_runs=6, hosts=4), nodes)
+    assert (part.trials, part.cluster.train_runs, part.cluster.hosts) == (4, 1, 1)
 
 
 def test_shares_together_are_the_cluster() -> None:
     nodes = [node(8, 4), node(8, 4)]
-    part = share([training(2, 1, 1), answering(1, 0.5)], Cluster(hosts=8), nodes)
+    part = share([training(2, 1, 1), answering(1, 0.5)], 9, Cluster(hosts=8), nodes)
     assert part.trials == 4
     assert {what: part.room[what] * part.trials for what in part.room} == {"CPU": 16, "GPU": 8}
     assert part.cluster.train_runs == 1 and part.cluster.hosts == 2
@@ -59,11 +68,8 @@ def test_shares_together_are_the_cluster() -> None:
 
 def test_a_trial_alone_may_train_its_seeds_at_once() -> None:
     # One hosted model fills the node, four trainings fit.
-    part = share([training(1, 1), answering(4)], Cluster(), [node(4)])
+    part = share([training(1, 1), answering(4)], 9, Cluster(), [node(4)])
     assert (part.trials, part.cluster.train_runs) == (1, 4)
-    assert share([training(1, 1), answering(4)], Cluster(train_runs=2), [node(4)]).cluster == (
-        Cluster(train_runs=2)
-    )
 
 
 @pytest.fixture
@@ -113,9 +119,18 @@ def test_values_come_back_from_what_optuna_is_told(search: Search) -> None:
         assert back == values
 
 
-def test_an_error_is_its_last_line() -> None:
-    trace = "ray.exceptions.RayTaskError: x\n  File …\n\nConfigError: needs 4 CPUs\n\n"
-    assert trials._one_line(trace) == "ConfigError: needs 4 CPUs"
+def test_an_error_is_told_by_its_root() -> None:
+    class Wrapped(Exception):
+        cause: BaseException | None = None
+
+    inner, middle, outer = (
+        ValueError("size mismatch:\n  12 and 13\n\nin x\nadvice"),
+        Wrapped(),
+        Wrapped(),
+    )
+    outer.cause, middle.cause = middle, inner
+    assert trials._one_line(outer) == "ValueError: size mismatch: 12 and 13 in x"
+    assert trials._one_line(Wrapped("alone")) == "Wrapped: alone"
 
 
 def test_scores_are_of_each_seed(tmp_path: Path) -> None:
@@ -129,4 +144,4 @@ def test_scores_are_of_each_seed(tmp_path: Path) -> None:
     )
     with store.write(job) as (folder, _):
         rows.to_parquet(folder / "results.parquet")
-    assert trials.trial_scores(job, store) == [0.5, 1.0]
+    assert trials.trial_scores(job, [1, 0], store) == [1.0, 0.5]
