@@ -75,6 +75,26 @@ def score_rows(of_task: pd.DataFrame) -> list[Row]:
     return rows
 
 
+def seed_columns(scores: pd.DataFrame) -> list[str]:
+    """The heads of the columns of `seed_rows`, of the seeds that an experiment has run."""
+    return ["System", *(f"Seed {seed}" for seed in sorted(scores["seed"].unique()))]
+
+
+def seed_rows(table: pd.DataFrame, scores: pd.DataFrame) -> list[Row]:
+    """The score with each seed, for the systems of one experiment that vary with it.
+
+    table: the experiment's rows of `raw2s.reports.study.study_table`; scores: those of
+    `raw2s.reports.study.seed_scores`.
+    """
+    seeds = sorted(scores["seed"].unique())
+    rows = []
+    for row in table[table["seeds"] > 1].itertuples():
+        of_system = scores[scores["system"] == row.system].set_index("seed")["score"]
+        values = [float(of_system.get(seed, math.nan)) for seed in seeds]
+        rows.append(Row(row.role, [row.system, *map(cells.number, values)], [row.system, *values]))
+    return rows
+
+
 def metric_name(table: pd.DataFrame) -> str:
     """The score of one task: accuracy or SLU-F1."""
     return _METRICS[str(table["kind"].iloc[0])]

@@ -52,13 +52,22 @@ def write_study(
         if bool(cell.variant) != bool(axis):
             raise ValueError(f"cells[{index}] has variant {cell.variant!r}, the axis is {axis!r}")
     table = study_table(results, cells, costs)
-    svg = study_figure(table, seed_scores(results), axis)
+    scores = seed_scores(results)
+    svg = study_figure(table, scores, axis)
     text = study_markdown(
-        title=title, question=question, command=command, table=table, axis=axis, reports=reports
+        title=title,
+        question=question,
+        command=command,
+        table=table,
+        scores=scores,
+        axis=axis,
+        reports=reports,
     )
     tasks = list(table.groupby("task", sort=False))
     sections = [_overview(table, question, svg, axis, reports)]
-    sections += [_task(f"task-{n}", str(task), rows, axis) for n, (task, rows) in enumerate(tasks)]
+    sections += [
+        _task(f"task-{n}", str(task), rows, scores, axis) for n, (task, rows) in enumerate(tasks)
+    ]
     # With an end of line it is a block, which holds a long command.
     sections.append(how_it_was_run({"command": f"{command.strip()}\n", **details}))
     links = [(f"task-{n}", str(task)) for n, (task, _) in enumerate(tasks)]
@@ -86,7 +95,7 @@ def _overview(table: pd.DataFrame, question: str, svg: str, axis: str, reports: 
     return "<section>" + "\n".join(text) + "</section>"
 
 
-def _task(anchor: str, task: str, of_task: pd.DataFrame, axis: str) -> str:
+def _task(anchor: str, task: str, of_task: pd.DataFrame, scores: pd.DataFrame, axis: str) -> str:
     text = [f'<section id="{anchor}"><h2>{escape(task)}</h2>']
     if axis:
         columns = [("", head) for head in study_cells.score_columns(of_task, axis)]
@@ -97,6 +106,11 @@ def _task(anchor: str, task: str, of_task: pd.DataFrame, axis: str) -> str:
         text.append(_systems(rows))
         notes = [*summary_cells.pgr_notes(rows), *summary_cells.untested_notes(rows)]
         text += [f"<p>{escape(note)}</p>" for note in notes]
+        of_seeds = scores[scores["experiment"] == rows["experiment"].iloc[0]]
+        by_seed = study_cells.seed_rows(rows, of_seeds)
+        if by_seed:
+            columns = [("", head) for head in study_cells.seed_columns(of_seeds)]
+            text += ["<h3>Seed by seed</h3>", sortable_table(columns, by_seed, text_columns=[0])]
     text.append(f'<p class="soft">{escape(study_cells.legend(of_task))}</p></section>')
     return "\n".join(text)
 

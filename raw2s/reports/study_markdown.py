@@ -9,10 +9,17 @@ from raw2s.reports.markdown import markdown_table
 
 
 def study_markdown(
-    *, title: str, question: str, command: str, table: pd.DataFrame, axis: str, reports: str
+    *,
+    title: str,
+    question: str,
+    command: str,
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    axis: str,
+    reports: str,
 ) -> str:
-    """The study as text; `table` is of `raw2s.reports.study.study_table`, the rest as in
-    `raw2s.reports.study_html.write_study`."""
+    """The study as text; `table` is of `raw2s.reports.study.study_table`, `scores` of `seed_scores`
+    there, the rest as in `raw2s.reports.study_html.write_study`."""
     parts = [f"# {title}", question, f"```\n{command.strip()}\n```"]
     parts += [" ".join([study_cells.size_note(table), *study_cells.seeds_note(table)])]
     parts.append("![Scores of each system](study.svg)")
@@ -29,6 +36,11 @@ def study_markdown(
             texts = [study_cells.row_texts(row) for _, row in rows.iterrows()]
             parts += [markdown_table(list(study_cells.COLUMNS), texts), *cells.pgr_notes(rows)]
             parts += cells.untested_notes(rows)
+            of_seeds = scores[scores["experiment"] == rows["experiment"].iloc[0]]
+            by_seed = study_cells.seed_rows(rows, of_seeds)
+            if by_seed:
+                heads = study_cells.seed_columns(of_seeds)
+                parts.append(markdown_table(heads, [list(row.texts) for row in by_seed]))
         parts += [study_cells.finding(of_task, axis), study_cells.legend(of_task)]
     if reports:
         parts.append(f"[Report of the run]({reports}/report.html)")

@@ -249,3 +249,17 @@ def test_figure_names_every_student(axis: str) -> None:
         assert texts.count(name) == 1
     panels = [g for g in drawing.iter() if re.search(r"-axes_\d+$", g.attrib.get("id", ""))]
     assert len(panels) == (2 if axis else 1)
+
+
+def test_each_seed_has_its_own_score_in_a_table(tmp_path: Path) -> None:
+    results = study()
+    write_study(
+        tmp_path, title="T", question="Q", command="raw2s study x", results=results,
+        cells=[Cell("topics", "topics", "")], axis="", costs=costs(results), reports="", details={},
+    )  # fmt: skip
+    text = (tmp_path / "study.md").read_text()
+    assert "| System | Seed 0 | Seed 1 | Seed 2 |" in text
+    assert "| Shaky | 0.550 | 0.600 | 0.950 |" in text
+    # A system that does not vary has no seeds to tell apart.
+    assert "| High | 0.500 |" in text and "| High | 0.500 | " not in text.split("| Seed 0")[1]
+    assert "Seed by seed" in (tmp_path / "study.html").read_text()
