@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,3 +118,28 @@ class Model(Strict):
         if self.precomputed is not None and self.noise is not None:
             raise ValueError(f"model {self.name!r} is a file of labels: it learns from nothing")
         return self
+
+
+def copies(given: Any) -> list[Any]:
+    """The entries that an entry of `weak` stands for: with `copies` as many models, else itself.
+
+    Raises ValueError where copies would be no different models.
+    """
+    if not isinstance(given, dict) or "copies" not in given:
+        return [given]
+    model = {key: value for key, value in given.items() if key != "copies"}
+    count, scratch = given["copies"], model.get("scratch")
+    if not isinstance(count, int) or count < 1 or not isinstance(scratch, dict):
+        raise ValueError(f"copies are a number of models from scratch, not {count!r} of {model}")
+    reading = scratch.get("pretraining", {})
+    share = reading.get("sentences", Pretraining().sentences)
+    start, seed = reading.get("offset", 0), scratch.get("seed", 0)
+    return [
+        model
+        | {
+            "name": f"{model.get('name')}-{n + 1}",
+            "scratch": scratch
+            | {"seed": seed + n, "pretraining": reading | {"offset": start + n * share}},
+        }
+        for n in range(count)
+    ]

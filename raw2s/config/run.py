@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from raw2s.config.data import GENERATION_TASKS, Task
 from raw2s.config.ensembles import Ensemble
 from raw2s.config.fields import Name, Positive, Strict
-from raw2s.config.models import Model
+from raw2s.config.models import Model, copies
 from raw2s.config.strategies import Cdpo, Strategy, Weights, check_distinct, check_weights
 from raw2s.config.study import Study
 from raw2s.config.sweep import Search
@@ -22,7 +22,8 @@ class Experiment(Strict):
     task: Task
     """The task."""
     weak: Annotated[list[Model], Field(min_length=1)]
-    """The weak models."""
+    """The weak models. An entry from scratch with `copies: 50` stands for name-1 to name-50: equal
+    but for the seed, and each with the next share of the text."""
     strong: Model
     """The strong model: student and ceiling."""
     weak_training: WeakTraining = WeakTraining()
@@ -45,17 +46,17 @@ class Experiment(Strict):
     @model_validator(mode="before")
     @classmethod
     def _each(cls, raw: Any) -> Any:
-        """`weak: each` stands for one strategy for each weak model."""
+        """`copies` stands for several weak models, `weak: each` for a strategy for each model."""
         if not isinstance(raw, dict) or not isinstance(raw.get("strategies"), list):
             return raw
         weak = raw.get("weak")
-        models = weak if isinstance(weak, list) else []
+        models = [one for given in weak for one in copies(given)] if isinstance(weak, list) else []
         names = [model["name"] for model in models if isinstance(model, dict) and "name" in model]
         strategies = []
         for given in raw["strategies"]:
             each = isinstance(given, dict) and given.get("weak") == "each"
             strategies += [given | {"weak": [name]} for name in names] if each else [given]
-        return raw | {"strategies": strategies}
+        return raw | {"strategies": strategies} | ({"weak": models} if models else {})
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:

@@ -311,3 +311,24 @@ def test_an_actor_that_labels_for_an_ensemble_holds_all_its_experts(tmp_path: Pa
     assert (labels["bloom"].memory, labels["boosted"].memory) == (1, 5)
     assert labels["boosted"].cpus == labels["bloom"].cpus
     assert labels["gpt2"].memory is None
+
+
+def test_copies_of_a_model_differ_in_seed_and_text(tmp_path: Path) -> None:
+    raw = yaml.safe_load(TINY.read_text())["experiments"]["topics"]["weak"][0] | {"copies": 3}
+    run = load(
+        tmp_path,
+        **{
+            "experiments.topics.weak": [raw],
+            "experiments.topics.strategies": [{"strategy": "single", "weak": "each"}],
+        },
+    )
+    models = run.experiments["topics"].weak
+    assert [model.name for model in models] == ["gpt2-1", "gpt2-2", "gpt2-3"]
+    made = [model.scratch for model in models if model.scratch]
+    assert [(one.seed, one.pretraining.offset) for one in made] == [(0, 0), (1, 200), (2, 400)]
+    assert [s.name for s in run.experiments["topics"].strategies] == [
+        f"Single ({model.name})" for model in models
+    ]
+    for wrong in ({"copies": 0}, {"copies": "2"}, {"copies": 2, "scratch": None, "path": "p"}):
+        with pytest.raises(ConfigError, match="copies are a number"):
+            load(tmp_path, **{"experiments.topics.weak": [raw | wrong]})
