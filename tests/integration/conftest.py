@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
@@ -19,3 +21,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def studied(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of a study of two and three weak models on the undisturbed run's artefacts."""
+    folder = tmp_path_factory.mktemp("studied")
+    storage = shutil.copytree(undisturbed, folder / "storage")
+    asked = {
+        "title": "How many?", "question": "Are two enough?", "kind": "classification",
+        "axis": "weak models", "variants": {"2": {"weak": 2}, "3": {"weak": 3}},
+        "strategies": [{"strategy": "naive"}, {"strategy": "bayesian", "auxiliary": {}}],
+    }  # fmt: skip
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({"base": str(TINY), "name": "studied", "study": asked}))
+    words = ["study", str(path), "--set", f"storage={storage}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "raw2s.cli", *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return storage

@@ -60,11 +60,14 @@ def probed(page: Path, folder: Path, *, width: int = 1100, dark: bool = False) -
     return told
 
 
-@pytest.fixture(params=["run", "sweep"])
+@pytest.fixture(params=["run", "study", "sweep"])
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "run":
         undisturbed: Path = request.getfixturevalue("undisturbed")
         return undisturbed / "runs" / "tiny" / "report.html"
+    if request.param == "study":
+        studied: Path = request.getfixturevalue("studied")
+        return studied / "studies" / "studied" / "study.html"
     trials = pd.DataFrame(
         {
             "trial": range(4), "state": "done", "seconds": 1.0, "error": "", "tested": False,
