@@ -32,8 +32,7 @@ STRATEGY = {"strategy": "bayesian", "auxiliary": {"gamma_max": 0.5}, "label": "B
 def configured(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The tiny configuration's topics with one strategy; `changes` of the experiment's fields."""
     experiment = TINY["experiments"]["topics"] | {"strategies": [STRATEGY]} | dict(changes or {})
-    raw = {key: value for key, value in TINY.items() if not key.startswith("x-")}
-    return raw | {"experiments": {"topics": experiment}}
+    return TINY | {"experiments": {"topics": experiment}}
 
 
 def seconds(command: str, raw: Mapping[str, Any], storage: Path) -> float:
@@ -61,14 +60,7 @@ def swept(trials: int) -> dict[str, Any]:
 
 def weak_models(count: int) -> list[dict[str, Any]]:
     """So many weak models, each from its own share of the text."""
-    given = TINY["experiments"]["topics"]["weak"]
-    models = []
-    for number in range(count):
-        model = given[number % len(given)]
-        reading = model["scratch"]["pretraining"] | {"offset": 200 * number % 1000}
-        scratch = model["scratch"] | {"pretraining": reading, "seed": number}
-        models.append({"name": f"weak{number}", "scratch": scratch})
-    return models
+    return [TINY["experiments"]["topics"]["weak"][0] | {"copies": count}]
 
 
 def rows(count: int) -> dict[str, Any]:

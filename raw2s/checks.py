@@ -81,9 +81,8 @@ def training_memory(model: Model, t: Training) -> float | None:
     stage, workers = t.zero_stage or 0, t.workers
     weights = width / (workers if stage == 3 else 1)
     gradients = width / (workers if stage >= 2 else 1)
-    master = 4 if t.precision == "bfloat16" and t.zero_stage is not None else 0
-    moments = 8 if t.zero_stage is not None or t.precision != "bfloat16" else 4
-    optimiser = (moments + master) / (workers if stage >= 1 else 1)
+    master = 4 if t.precision == "bfloat16" else 0
+    optimiser = (8 + master) / (workers if stage >= 1 else 1)
     if t.offload:
         optimiser = 0
         weights = 0 if stage == 3 else weights

@@ -102,8 +102,10 @@ class Store:
             try:
                 yield
             finally:
-                # Whoever waits for it has it open; it finds the artefact there.
-                path.unlink(missing_ok=True)
+                # Only once nobody has work to do: whoever waits has this file open, and a new one
+                # would let another in beside it.
+                if self.has(job):
+                    path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def write(self, job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:

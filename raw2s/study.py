@@ -17,6 +17,7 @@ from raw2s.config import Run, Study, parse
 from raw2s.config.reading import set_key
 from raw2s.errors import ConfigError
 from raw2s.pipeline import recipe, run_folder
+from raw2s.reports.report import provenance
 from raw2s.reports.study import Cell
 from raw2s.reports.study_html import write_study
 from raw2s.run import environment
@@ -36,7 +37,6 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
     plan, store = recipe(run), Store(run.storage)
     asked = _asked(settings)
     folder = Path(run.storage) / "studies" / run.name
-    told = environment()
     write_study(
         folder,
         title=asked.title,
@@ -47,11 +47,7 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
         axis=asked.axis,
         costs=costs(plan.jobs("results"), store),
         reports=os.path.relpath(run_folder(run), folder),
-        details={
-            "configuration": config.dump(settings),
-            "versions": told["packages"] | {"python": told["python"]},
-            "git_commit": told["git_commit"],
-        },
+        details=provenance(config.dump(settings), environment()),
     )
     console.print(f"  study: {folder / 'study.html'}", highlight=False, soft_wrap=True)
     return folder
@@ -105,6 +101,14 @@ def costs(results: Sequence[Job], store: Store) -> pd.DataFrame:
     which take little, are not counted. tokens: read in its own training, NaN where an artefact
     does not say.
     """
+    # Systems share most of what they need; each artefact is read once.
+    used = {
+        job.fingerprint: job
+        for result in results
+        for read in result.inputs.values()
+        for job in read.closure()
+    }
+    seconds = {name: _seconds(job, store) for name, job in used.items()}
     rows = []
     for result in results:
         for number, (name, role, _, _, *_) in enumerate(result.spec["systems"]):
@@ -115,8 +119,8 @@ def costs(results: Sequence[Job], store: Store) -> pd.DataFrame:
                 {
                     "experiment": result.title,
                     "system": name,
-                    "own_seconds": sum(_seconds(job, store) for job in own),
-                    "all_seconds": sum(_seconds(job, store) for job in needed),
+                    "own_seconds": sum(seconds[job.fingerprint] for job in own),
+                    "all_seconds": sum(seconds[job.fingerprint] for job in needed),
                     "tokens": sum(_tokens(job, store) for job in own),
                 }
             )

@@ -31,6 +31,7 @@ from raw2s.orchestration.trials import (
 )
 from raw2s.pipeline import Plan, recipe, run_folder, trial
 from raw2s.reports import cells
+from raw2s.reports.report import provenance
 from raw2s.reports.sweep import best_trial, mean_std, value_text
 from raw2s.reports.sweep_html import write_sweep
 from raw2s.reports.table import summarise
@@ -58,12 +59,9 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     if search is None:
         raise ConfigError("the configuration has no `sweep`")
     known = _known(search)
-    for number, values in enumerate(known):
-        try:
-            trial(space.trial_run(settings, search, values))
-        except ConfigError as error:
-            raise ConfigError(f"trial {number}, {values}: {error}") from error
     folder = Path(settings.storage) / "sweeps" / settings.name
+    trials = Trials(folder, settings, search, console)
+    trials.check(known)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,7 +69,6 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     write_text(folder / "config.yaml", config.dump(settings))
     started = time.monotonic()
     console.print(f"[bold]raw2s[/bold] sweep [bold]{settings.name}[/bold]", highlight=False)
-    trials = Trials(folder, settings, search, console)
     with connected(settings.cluster):
         check_cluster(settings)
         trials.do(known)
@@ -116,7 +113,17 @@ class Trials:
         self.store = Store(run.storage)
         self.outcomes: dict[int, Outcome] = {}
         self._numbers: dict[str, int] = {}
+        self._plans: dict[str, tuple[Plan, Job]] = {}
+        self._tests: dict[str, Job] = {}
         self.repeated = 0
+
+    def check(self, known: Sequence[space.Values]) -> None:
+        """Raise ConfigError for the first trial that the configuration does not allow."""
+        for number, values in enumerate(known):
+            try:
+                self._trial(values)
+            except ConfigError as error:
+                raise ConfigError(f"trial {number}, {values}: {error}") from error
 
     def read(self, known: Sequence[space.Values]) -> None:
         """Find what is done: of the known trials, and of those that an earlier sweep has drawn."""
@@ -184,13 +191,11 @@ class Trials:
         """Write trials.csv, sweep.md and report.html."""
         table, chosen, folder = self.table(), None, ""
         if table["tested"].any():
-            best = self.chosen()
-            (job,) = recipe(best).jobs("results")
-            if self.store.has(job):
-                chosen = summarise(pd.read_parquet(self.store.path(job) / "results.parquet"))
-                folder = os.path.relpath(run_folder(best), self.folder)
+            test = self._test(self.outcomes[self.best()].values)
+            if self.store.has(test):
+                chosen = summarise(pd.read_parquet(self.store.path(test) / "results.parquet"))
+                folder = os.path.relpath(run_folder(self.chosen()), self.folder)
         experiment = self.run.experiments[self.search.experiment]
-        told = environment()
         write_sweep(
             self.folder,
             title=self.run.name,
@@ -201,19 +206,8 @@ class Trials:
             chosen=chosen,
             chosen_folder=folder,
             command=f"raw2s sweep {self.folder / 'config.yaml'}",
-            details={
-                "configuration": config.dump(self.run),
-                "versions": told["packages"] | {"python": told["python"]},
-                "git_commit": told["git_commit"],
-            },
+            details=provenance(config.dump(self.run), environment()),
         )
-
-    def _tested(self, outcome: Outcome) -> bool:
-        """Whether the trial's configuration has been scored on the test."""
-        if outcome.error:
-            return False
-        chosen = space.chosen_run(self.run, self.search, outcome.values)
-        return all(map(self.store.has, recipe(chosen).jobs("results")))
 
     def table(self) -> pd.DataFrame:
         """One row a trial, as `raw2s.reports.sweep` reads it."""
@@ -225,13 +219,25 @@ class Trials:
                 "seconds": outcome.seconds,
                 "error": outcome.error,
                 "parameters": outcome.values,
-                "tested": self._tested(outcome),
+                "tested": not outcome.error and self.store.has(self._test(outcome.values)),
             }
             for number, outcome in sorted(self.outcomes.items())
         )
 
     def _trial(self, values: space.Values) -> tuple[Plan, Job]:
-        return trial(space.trial_run(self.run, self.search, values))
+        """The trial's plan and results, declared once."""
+        key = _key(values)
+        if key not in self._plans:
+            self._plans[key] = trial(space.trial_run(self.run, self.search, values))
+        return self._plans[key]
+
+    def _test(self, values: space.Values) -> Job:
+        """The results of the trial's configuration on the test, declared once."""
+        key = _key(values)
+        if key not in self._tests:
+            chosen = recipe(space.chosen_run(self.run, self.search, values))
+            (self._tests[key],) = chosen.jobs("results")
+        return self._tests[key]
 
     def _make_shared(self, plans: Sequence[Plan]) -> list[Job]:
         """Make what several trials need, what all need first; returns what is left to them."""

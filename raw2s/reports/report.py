@@ -160,7 +160,13 @@ def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
         "counts": counts,
         "actors": actors,
         "stages": {title: round(value, 1) for title, value in seconds.items()},
-        "configuration": (folder / "config.yaml").read_text(),
+    } | provenance((folder / "config.yaml").read_text(), environment)
+
+
+def provenance(configuration: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What "How it was run" tells of a configuration (YAML) and of `raw2s.run.environment`."""
+    return {
+        "configuration": configuration,
         "versions": environment["packages"] | {"python": environment["python"]},
         "git_commit": environment["git_commit"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,25 @@ def test_of_two_writers_the_first_stays(tmp_path: Path) -> None:
         with store.write(made) as (inner, _):
             (inner / "who").write_text("first")
     assert (store.path(made) / "who").read_text() == "first"
+
+
+def test_one_works_alone_and_those_who_wait_come_after_it(tmp_path: Path) -> None:
+    store, job, order = Store(tmp_path), Job("student", "s", {}), []
+
+    def wait() -> None:
+        with store.alone(job):
+            order.append("second")
+
+    with pytest.raises(RuntimeError), store.alone(job):
+        other = threading.Thread(target=wait)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+        raise RuntimeError
+    other.join(10)
+    assert order == ["first", "second"]
+    # Work that is not done keeps its lock's file, which a third may be waiting for.
+    assert list((tmp_path / "work").glob("*.lock"))
+    with store.alone(job), store.write(job):
+        pass
+    assert not list((tmp_path / "work").glob("*.lock"))
