@@ -87,7 +87,7 @@ def _report(folder: Path) -> None:
 
         show_sweep(folder)
     else:
-        from raw2s.reports.report import show
+        from raw2s.reports.run.report import show
 
         show(folder)
 

@@ -34,7 +34,7 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     from raw2s.orchestration.cluster import connected
     from raw2s.orchestration.execute import execute
     from raw2s.orchestration.progress import Display
-    from raw2s.reports.report import write_report
+    from raw2s.reports.run.report import write_report
 
     console = console or Console()
     started = time.monotonic()

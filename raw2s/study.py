@@ -17,9 +17,9 @@ from raw2s.config import Run, Study, parse
 from raw2s.config.reading import set_key
 from raw2s.errors import ConfigError
 from raw2s.pipeline import recipe, run_folder
-from raw2s.reports.report import provenance
-from raw2s.reports.study import Cell
-from raw2s.reports.study_html import write_study
+from raw2s.reports.provenance import provenance
+from raw2s.reports.study.comparison import Cell
+from raw2s.reports.study.html import write_study
 from raw2s.run import environment
 from raw2s.run import run as do_run
 from raw2s.store import Job, Store

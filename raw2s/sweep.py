@@ -31,9 +31,9 @@ from raw2s.orchestration.trials import (
 )
 from raw2s.pipeline import Plan, recipe, run_folder, trial
 from raw2s.reports import cells
-from raw2s.reports.report import provenance
-from raw2s.reports.sweep import best_trial, mean_std, value_text
-from raw2s.reports.sweep_html import write_sweep
+from raw2s.reports.provenance import provenance
+from raw2s.reports.sweep.html import write_sweep
+from raw2s.reports.sweep.trials import best_trial, mean_std, value_text
 from raw2s.reports.table import summarise
 from raw2s.run import environment
 from raw2s.run import run as do_run
@@ -210,7 +210,7 @@ class Trials:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row a trial, as `raw2s.reports.sweep` reads it."""
+        """One row a trial, as `raw2s.reports.sweep.trials` reads it."""
         return pd.DataFrame(
             {
                 "trial": number,

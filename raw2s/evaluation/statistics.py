@@ -19,6 +19,9 @@ Floats = Array
 Metric = Callable[[Floats], Floats]
 """Maps mean count rows, shape (r, c), to r scores, shape (r,)."""
 
+TOLD_APART = 2.0
+"""So many standard errors of a paired difference over seeds are more than noise."""
+
 _CELLS_A_CHUNK = 4_000_000
 
 

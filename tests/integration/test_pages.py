@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from raw2s.reports.sweep_html import write_sweep
+from raw2s.reports.sweep.html import write_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")

@@ -20,19 +20,19 @@ from raw2s import config
 from raw2s.evaluation.slu_f1 import from_counts
 from raw2s.pipeline import Plan
 from raw2s.reports import cells
-from raw2s.reports.html import render_html, write_html
-from raw2s.reports.markdown import write_markdown
-from raw2s.reports.parts import parts_table, summarise_parts
-from raw2s.reports.plots import (
+from raw2s.reports.run.html import render_html, write_html
+from raw2s.reports.run.markdown import write_markdown
+from raw2s.reports.run.parts import parts_table, summarise_parts
+from raw2s.reports.run.plots import (
     agreement_heatmap,
     labelling_timeline,
     reliability_panels,
     score_bars,
 )
-from raw2s.reports.reliability import reliability
-from raw2s.reports.report import _agreements, _details, write_report
+from raw2s.reports.run.reliability import reliability
+from raw2s.reports.run.report import _agreements, _details, write_report
+from raw2s.reports.run.uncertainty import summarise_uncertainty
 from raw2s.reports.table import summarise, terminal_table, write_csv
-from raw2s.reports.uncertainty import summarise_uncertainty
 from raw2s.store import Job, Store
 
 

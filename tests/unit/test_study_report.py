@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from raw2s.reports import study_cells
-from raw2s.reports.study import Cell, compare, score_lines, seed_scores, study_table
-from raw2s.reports.study_html import write_study
-from raw2s.reports.study_plots import positions, standalone, study_figure
+from raw2s.reports.study import cells as study_cells
+from raw2s.reports.study.comparison import Cell, compare, score_lines, seed_scores, study_table
+from raw2s.reports.study.html import write_study
+from raw2s.reports.study.plots import positions, standalone, study_figure
 
 ITEMS = 200
 NAIVE, AUX = "Naive Multi-Weak", "Naive Multi-Weak + aux"

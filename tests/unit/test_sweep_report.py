@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from raw2s.reports.sweep import (
+from raw2s.reports.sweep.html import write_sweep
+from raw2s.reports.sweep.plots import broken_at_dots, heat_map, marginal_panels
+from raw2s.reports.sweep.trials import (
     best_trial,
     compare_with_best,
     levels,
@@ -24,8 +26,6 @@ from raw2s.reports.sweep import (
     summarise_trials,
     varied_parameters,
 )
-from raw2s.reports.sweep_html import write_sweep
-from raw2s.reports.sweep_plots import broken_at_dots, heat_map, marginal_panels
 
 
 def trials(*rows: tuple[list[float], dict[str, Any]]) -> pd.DataFrame:

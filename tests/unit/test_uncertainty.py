@@ -14,9 +14,9 @@ import torch
 from raw2s.evaluation import calibration, dirichlet, ensemble, entropy
 from raw2s.method.evidence import Evidence, log_concentration
 from raw2s.method.evidential import dirichlet_uncertainty
-from raw2s.reports import uncertainty_cells
-from raw2s.reports.reliability import reliability
-from raw2s.reports.uncertainty import summarise_uncertainty
+from raw2s.reports.run import uncertainty_cells
+from raw2s.reports.run.reliability import reliability
+from raw2s.reports.run.uncertainty import summarise_uncertainty
 
 LOG2 = math.log(2)
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raw2s.evaluation.statistics import Interval
-from raw2s.reports.sweep import TOLD_APART
+from raw2s.evaluation.statistics import TOLD_APART, Interval
 from raw2s.reports.table import System, difference, metric_of, summarise, systems_of
 
 AUXILIARY = " + aux"

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from raw2s.reports import cells, uncertainty_cells
-from raw2s.reports import parts as in_parts
+from raw2s.reports import cells
 from raw2s.reports.elements import (
     Row,
     escape,
@@ -20,12 +19,15 @@ from raw2s.reports.elements import (
     pairs,
     sortable_table,
 )
-from raw2s.reports.plots import (
+from raw2s.reports.run import parts as in_parts
+from raw2s.reports.run import uncertainty_cells
+from raw2s.reports.run.plots import (
     agreement_heatmap,
     labelling_timeline,
     reliability_panels,
     score_bars,
 )
+from raw2s.reports.summary import legend, results_table
 
 
 def write_html(
@@ -71,9 +73,9 @@ def render_html(
     Args:
         title: heading of the page.
         summary: as `raw2s.reports.table.summarise` gives it; one section for each experiment.
-        uncertainty: as `raw2s.reports.uncertainty.summarise_uncertainty` gives it.
-        parts: as `raw2s.reports.parts.summarise_parts` gives it.
-        reliability: as `raw2s.reports.reliability.reliability` gives it.
+        uncertainty: as `raw2s.reports.run.uncertainty.summarise_uncertainty` gives it.
+        parts: as `raw2s.reports.run.parts.summarise_parts` gives it.
+        reliability: as `raw2s.reports.run.reliability.reliability` gives it.
         agreement: for an experiment, its weak models' agreement matrix; may lack experiments.
         spans: {experiment, model, actor, start, end} of the labelling actors, in seconds.
         details: "counts" ({heading: {what: number}}) fills "What was counted". Everything else
@@ -183,16 +185,6 @@ def _facts(summary: pd.DataFrame) -> str:
     return facts(found)
 
 
-def results_table(summary: pd.DataFrame) -> str:
-    """The systems of one experiment, a row each of `raw2s.reports.table.summarise`."""
-    rows = [
-        Row(row["role"], cells.row_texts(row), cells.sort_values(row))
-        for _, row in summary.iterrows()
-    ]
-    columns = [("", header) for header in cells.HEADERS]
-    return sortable_table(columns, rows, text_columns=range(cells.TEXT_COLUMNS))
-
-
 def _parts(parts: pd.DataFrame) -> str:
     rows = [
         Row(
@@ -229,21 +221,6 @@ def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:
             figure("panels", reliability_panels(reliability), caption),
         ]
     )
-
-
-def legend(summary: pd.DataFrame) -> str:
-    """What the columns of `results_table` mean."""
-    score = "accuracy" if summary["kind"].iloc[0] == "classification" else "SLU-F1"
-    text = (
-        f"Score: {score}, mean ± standard deviation over seeds. 95 % interval: bootstrap over test "
-        "items, seeds pooled. PGR: mean over the weak models of (score − weak) / (ceiling − weak). "
-        "Gap: score − mean of the weak models."
-    )
-    best = str(summary["best_weak"].iloc[0])
-    if best:
-        text += f" Best weak model: {best}; the difference to it has a paired bootstrap interval."
-    text += " Malformed: answers that could not be read, of all answers."
-    return " ".join([text, *cells.untested_notes(summary)])
 
 
 def _error_bar_caption(summary: pd.DataFrame) -> str:

@@ -17,12 +17,13 @@ from raw2s.config import Run
 from raw2s.errors import ConfigError
 from raw2s.evaluation import agreement
 from raw2s.pipeline import STAGES, Plan, recipe
-from raw2s.reports.html import write_html
-from raw2s.reports.markdown import write_markdown
-from raw2s.reports.parts import parts_table, summarise_parts
-from raw2s.reports.reliability import reliability
+from raw2s.reports.provenance import provenance
+from raw2s.reports.run.html import write_html
+from raw2s.reports.run.markdown import write_markdown
+from raw2s.reports.run.parts import parts_table, summarise_parts
+from raw2s.reports.run.reliability import reliability
+from raw2s.reports.run.uncertainty import summarise_uncertainty
 from raw2s.reports.table import summarise, terminal_table, write_csv
-from raw2s.reports.uncertainty import summarise_uncertainty
 from raw2s.store import Job, Store, write_text
 
 
@@ -161,12 +162,3 @@ def _details(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
         "actors": actors,
         "stages": {title: round(value, 1) for title, value in seconds.items()},
     } | provenance((folder / "config.yaml").read_text(), environment)
-
-
-def provenance(configuration: str, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What "How it was run" tells of a configuration (YAML) and of `raw2s.run.environment`."""
-    return {
-        "configuration": configuration,
-        "versions": environment["packages"] | {"python": environment["python"]},
-        "git_commit": environment["git_commit"],
-    }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from raw2s.reports import cells, sweep_cells
+from raw2s.reports import cells
 from raw2s.reports.elements import (
     Row,
     escape,
@@ -19,8 +19,11 @@ from raw2s.reports.elements import (
     pairs,
     sortable_table,
 )
-from raw2s.reports.html import legend, results_table
-from raw2s.reports.sweep import (
+from raw2s.reports.summary import legend, results_table
+from raw2s.reports.sweep import cells as sweep_cells
+from raw2s.reports.sweep.markdown import sweep_markdown
+from raw2s.reports.sweep.plots import heat_map, marginal_panels
+from raw2s.reports.sweep.trials import (
     MANY_VALUES,
     best_trial,
     marginal_effects,
@@ -29,8 +32,6 @@ from raw2s.reports.sweep import (
     strongest_pairs,
     varied_parameters,
 )
-from raw2s.reports.sweep_markdown import sweep_markdown
-from raw2s.reports.sweep_plots import heat_map, marginal_panels
 
 _SHOWN = 5
 
@@ -53,7 +54,7 @@ def write_sweep(
     Args:
         folder: where to.
         title: heading of the page.
-        trials: as `raw2s.reports.sweep.check_trials` says.
+        trials: as `raw2s.reports.sweep.trials.check_trials` says.
         metric: "accuracy" or "SLU-F1".
         judged: which system's validation score it is.
         seeds: the seed of each score of a trial.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from raw2s.reports.plots import ROLE_COLOURS, heat_cells
+from raw2s.reports.run.plots import ROLE_COLOURS, heat_cells
 from raw2s.reports.svg import INK, figure_style, inline_svg
-from raw2s.reports.sweep import (
+from raw2s.reports.sweep.trials import (
     is_continuous,
     levels,
     pair_means,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from raw2s.reports.predictions import Line, lines
 from raw2s.reports.results import check_results
+from raw2s.reports.run.predictions import Line, lines
 
 BINS = 15
 """As many as the expected calibration error has: it is the sum of share |accuracy - confidence|."""
@@ -17,9 +17,9 @@ def reliability(results: pd.DataFrame) -> pd.DataFrame:
     """Bins of equal width of the top probability, ((b-1)/15, b/15], that hold answers.
 
     Returns:
-        A row for each line of `raw2s.reports.predictions.lines` and each of its bins: experiment,
-        system, role, the bin's mean confidence and accuracy, its share of the answers (seeds
-        pooled), and the number of classes. Classification only.
+        A row for each line of `raw2s.reports.run.predictions.lines` and each of its bins:
+        experiment, system, role, the bin's mean confidence and accuracy, its share of the answers
+        (seeds pooled), and the number of classes. Classification only.
 
     Raises:
         ValueError: the results table breaks its contract.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from raw2s.reports import cells, sweep_cells
+from raw2s.reports import cells
 from raw2s.reports.markdown import markdown_table
-from raw2s.reports.sweep import best_trial, parameter_table, ranked_trials
+from raw2s.reports.sweep import cells as sweep_cells
+from raw2s.reports.sweep.trials import best_trial, parameter_table, ranked_trials
 
 
 def sweep_markdown(

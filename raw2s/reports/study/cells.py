@@ -8,7 +8,7 @@ import pandas as pd
 
 from raw2s.reports import cells
 from raw2s.reports.elements import Row, duration
-from raw2s.reports.study import BETTER, INSIDE_THE_NOISE, WORSE, score_lines
+from raw2s.reports.study.comparison import BETTER, INSIDE_THE_NOISE, WORSE, score_lines
 
 COLUMNS = (
     "System",
@@ -28,7 +28,7 @@ _FEW_SEEDS = 3
 
 
 def row_texts(row: pd.Series) -> list[str]:
-    """One text for each of COLUMNS, from a row of `raw2s.reports.study.study_table`."""
+    """One text for each of COLUMNS, from a row of `raw2s.reports.study.comparison.study_table`."""
     weak = cells.difference(row["diff"], row["diff_low"], row["diff_high"])
     naive = cells.difference(row["naive_diff"], row["naive_low"], row["naive_high"])
     return [
@@ -83,8 +83,8 @@ def seed_columns(scores: pd.DataFrame) -> list[str]:
 def seed_rows(table: pd.DataFrame, scores: pd.DataFrame) -> list[Row]:
     """The score with each seed, for the systems of one experiment that vary with it.
 
-    table: the experiment's rows of `raw2s.reports.study.study_table`; scores: those of
-    `raw2s.reports.study.seed_scores`.
+    table: the experiment's rows of `raw2s.reports.study.comparison.study_table`; scores: those of
+    `raw2s.reports.study.comparison.seed_scores`.
     """
     seeds = sorted(scores["seed"].unique())
     rows = []

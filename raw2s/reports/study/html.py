@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from raw2s.reports import cells as summary_cells
-from raw2s.reports import study_cells
 from raw2s.reports.elements import Row, escape, figure, how_it_was_run, page, sortable_table
-from raw2s.reports.study import Cell, seed_scores, study_table
-from raw2s.reports.study_markdown import study_markdown
-from raw2s.reports.study_plots import standalone, study_figure
+from raw2s.reports.study import cells as study_cells
+from raw2s.reports.study.comparison import Cell, seed_scores, study_table
+from raw2s.reports.study.markdown import study_markdown
+from raw2s.reports.study.plots import standalone, study_figure
 from raw2s.reports.table import write_csv
 
 
@@ -40,7 +40,7 @@ def write_study(
         results: the results table of all experiments, see `raw2s.reports.results`.
         cells: what each experiment is; tasks and variants are shown in this order.
         axis: what the variants differ in; "" for a study without variants.
-        costs: see `raw2s.reports.study.study_table`.
+        costs: see `raw2s.reports.study.comparison.study_table`.
         reports: relative path of the run's folder, which holds its report.html; "" for no link.
         details: fills "How it was run", as `raw2s.reports.elements.how_it_was_run` says.
 

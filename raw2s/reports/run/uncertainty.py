@@ -9,8 +9,8 @@ import pandas as pd
 
 from raw2s.evaluation import calibration, dirichlet, ensemble, entropy
 from raw2s.method.arrays import Array
-from raw2s.reports.predictions import Line, Predictions, lines
 from raw2s.reports.results import check_results
+from raw2s.reports.run.predictions import Line, Predictions, lines
 
 VALUES = (
     "accuracy",
@@ -40,7 +40,7 @@ def summarise_uncertainty(results: pd.DataFrame) -> pd.DataFrame:
     """Calibration and AUROC from the results table (see `raw2s.reports.results` for its columns).
 
     Returns:
-        One row for each line of `raw2s.reports.predictions.lines`, classification only:
+        One row for each line of `raw2s.reports.run.predictions.lines`, classification only:
 
         - experiment, system, role; members (1 for a system, N for an ensemble of N), seeds (how
           many take part) and items (distinct test items).

@@ -14,12 +14,12 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from scipy.stats import spearmanr
 
+from raw2s.evaluation.statistics import TOLD_APART
+
 COLUMNS = ("trial", "state", "scores", "seconds", "error", "parameters", "tested")
 MANY_VALUES = 8
 """A number with more distinct values is taken as continuous."""
 MOST_BINS = 6
-TOLD_APART = 2.0
-"""So many standard errors of the paired difference are more than noise."""
 
 
 def check_trials(trials: pd.DataFrame) -> None:

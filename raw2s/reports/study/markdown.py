@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from raw2s.reports import cells, study_cells
+from raw2s.reports import cells
 from raw2s.reports.markdown import markdown_table
+from raw2s.reports.study import cells as study_cells
 
 
 def study_markdown(
@@ -18,8 +19,8 @@ def study_markdown(
     axis: str,
     reports: str,
 ) -> str:
-    """The study as text; `table` is of `raw2s.reports.study.study_table`, `scores` of `seed_scores`
-    there, the rest as in `raw2s.reports.study_html.write_study`."""
+    """The study as text; `table` is of `raw2s.reports.study.comparison.study_table`, `scores` of
+    `seed_scores` there, the rest as in `raw2s.reports.study.html.write_study`."""
     parts = [f"# {title}", question, f"```\n{command.strip()}\n```"]
     parts += [" ".join([study_cells.size_note(table), *study_cells.seeds_note(table)])]
     parts.append("![Scores of each system](study.svg)")

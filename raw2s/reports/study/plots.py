@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from raw2s.reports.plots import MODEL_COLOURS, ROLE_COLOURS
-from raw2s.reports.study import AUXILIARY, MEAN_WEAK, score_lines
-from raw2s.reports.study_cells import metric_name
+from raw2s.reports.run.plots import MODEL_COLOURS, ROLE_COLOURS
+from raw2s.reports.study.cells import metric_name
+from raw2s.reports.study.comparison import AUXILIARY, MEAN_WEAK, score_lines
 from raw2s.reports.svg import INK, figure_style, inline_svg
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def study_figure(table: pd.DataFrame, scores: pd.DataFrame, axis: str) -> str:
     """The study's scores as an inline SVG, a row of panels for each task.
 
     Args:
-        table: as `raw2s.reports.study.study_table` gives it.
-        scores: as `raw2s.reports.study.seed_scores` gives them.
+        table: as `raw2s.reports.study.comparison.study_table` gives it.
+        scores: as `raw2s.reports.study.comparison.seed_scores` gives them.
         axis: what the variants differ in; "" for a study without variants.
     """
     return _lines(table, axis) if axis else _dots(table, scores)

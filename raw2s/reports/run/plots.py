@@ -83,7 +83,7 @@ def reliability_panels(curves: pd.DataFrame) -> str:
     """Accuracy against confidence, one panel for each system of one experiment.
 
     Args:
-        curves: the rows of `raw2s.reports.reliability.reliability` of one experiment.
+        curves: the rows of `raw2s.reports.run.reliability.reliability` of one experiment.
 
     Raises:
         ValueError: no rows, or rows of several experiments.

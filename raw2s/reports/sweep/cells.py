@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from raw2s.evaluation.statistics import TOLD_APART
 from raw2s.reports import cells
 from raw2s.reports.elements import duration
-from raw2s.reports.sweep import TOLD_APART, compare_with_best, short_text, value_text
+from raw2s.reports.sweep.trials import compare_with_best, short_text, value_text
 
 LEGEND = (
     "Score: mean ± standard deviation over seeds. Best − trial: mean ± standard error of the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from raw2s.reports import cells
-from raw2s.reports.uncertainty import VALUES
+from raw2s.reports.run.uncertainty import VALUES
 
 OWN = "AUROC by its own"
 PLAIN = "AUROC by the plain ensemble's"
