@@ -46,11 +46,14 @@ class Evidential(Strict):
     """Share of training over which the coefficient rises from 0; 0: there from the start."""
 
 
-Weights = Literal["average", "dynamic", "learned", "learned_by_type", "trimmed"] | list[float]
+Weights = (
+    Literal["average", "dynamic", "learned", "learned_by_type", "trimmed", "gated"] | list[float]
+)
 """average: equal. dynamic: by confidence, example by example. learned: from what the models say
 alone, how often each is right; learned_by_type (slot filling): for each slot type. trimmed
 (classification): equal, but nothing for the model that is farthest from the others, example by
-example. Or numbers."""
+example. gated (classification): learned, but example by example, from how confident a model is and
+which class it says. Or numbers."""
 
 
 class Strategy(Strict):

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raw2s.method.arrays import Array, check_at_least, check_one_of, check_whole
+from raw2s.method.arrays import Array, check_at_least, check_one_of, check_whole, refuse
 from raw2s.method.dawid_skene import DawidSkene
-from raw2s.method.ensemble import average, check_weights
+from raw2s.method.ensemble import check_weights
 from raw2s.method.label_models import FlyingSquid, Votes, signed_votes
 
 Kind = Literal["log_odds", "accuracy"]
@@ -45,15 +45,19 @@ def learned_weights(votes: ArrayLike, n_classes: int, *, kind: Kind = "log_odds"
 
 
 def log_odds_weights(accuracies: Array, n_answers: int, n_votes: int) -> Array:
-    """Weights (N,) that sum to 1, proportional to max(0, log((K-1) a_i / (1 - a_i))).
+    """Weights (..., N), rows that sum to 1, proportional to max(0, log((K-1) a_i / (1 - a_i))).
 
-    Equal where no a_i (N,) in [0, 1] is better than chance, 1/K for K = `n_answers`. a_i counts as
-    at most 1 - 1/(n+2), about what n = `n_votes` can show, so that no model outvotes all others.
+    Equal where no a_i (..., N) in [0, 1] of a row is better than chance, 1/K for K = `n_answers`.
+    a_i counts as at most 1 - 1/(n+2), about what n = `n_votes` can show, so that no model outvotes
+    all others.
     """
+    refuse(~np.isfinite(accuracies), "accuracies", accuracies.shape, "is not finite", accuracies)
     right = np.clip(accuracies, 0.0, 1 - 1 / (n_votes + 2))
     with np.errstate(divide="ignore"):
         odds = np.maximum(0.0, np.log((n_answers - 1) * right) - np.log1p(-right))
-    return check_weights(odds, len(odds)) if odds.any() else average(len(odds))
+    equal = np.full(odds.shape, 1 / odds.shape[-1])
+    total = odds.sum(-1, keepdims=True)
+    return np.divide(odds, total, out=equal, where=total > 0)
 
 
 def _accuracies(votes: Votes, n_classes: int) -> Array:

@@ -28,12 +28,13 @@ class Lambdas:
 
 def read_labels(weights: Weights) -> bool:
     """Whether these weights depend on what the weak models say."""
-    return weights in ("dynamic", "learned", "learned_by_type", "trimmed")
+    return weights in ("dynamic", "learned", "learned_by_type", "trimmed", "gated")
 
 
 def class_lambdas(weights: Weights, names: Sequence[str], probabilities: Array) -> Lambdas:
     """Weights for classification, of probabilities (B, N, K) by the N models `names`."""
     from raw2s.method import ensemble
+    from raw2s.method.gate import Gate
     from raw2s.method.reliability import learned_weights
 
     rows, models, classes = probabilities.shape
@@ -43,7 +44,10 @@ def class_lambdas(weights: Weights, names: Sequence[str], probabilities: Array) 
         return Lambdas(ensemble.trimmed(probabilities))
     if weights == "learned":
         learned = learned_weights(probabilities.argmax(-1), classes)
-        return Lambdas(np.tile(learned, (rows, 1)), counts=_told(names, learned))
+        return Lambdas(np.tile(learned, (rows, 1)), counts=_told(names, "learned weight", learned))
+    if weights == "gated":
+        gated = Gate().fit(probabilities).weights(probabilities)
+        return Lambdas(gated, counts=_told(names, "mean weight", gated.mean(0)))
     return Lambdas(_given(weights, models, rows))
 
 
@@ -71,9 +75,9 @@ def text_lambdas(
         return Lambdas(ensemble.dynamic_from_scores(np.transpose(scores)))
     slots = [[task.parse(text)[0] for text in frame["text"]] for frame in best]
     learned = slot_weights(slots, per_type=weights == "learned_by_type")
-    counts = _told(names, learned.overall)
+    counts = _told(names, "learned weight", learned.overall)
     for kind, values in learned.by_type.items():
-        for name, told in _told(names, values, f" for {kind}").items():
+        for name, told in _told(names, f"learned weight for {kind}", values).items():
             counts[name] |= told
     return Lambdas(np.tile(learned.overall, (len(ids), 1)), learned.by_type, counts)
 
@@ -108,8 +112,7 @@ def _word_confidence(answer: Mapping[str, Any]) -> float:
     return float(np.mean(found.unit_logprob))
 
 
-def _told(names: Sequence[str], learned: Array, of: str = "") -> dict[str, dict[str, Any]]:
+def _told(names: Sequence[str], what: str, weights: Array) -> dict[str, dict[str, Any]]:
     return {
-        name: {f"learned weight{of}": round(float(weight), 4)}
-        for name, weight in zip(names, learned, strict=True)
+        name: {what: round(float(weight), 4)} for name, weight in zip(names, weights, strict=True)
     }
