@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from raw2s.checks import check_experiment
 from raw2s.config import Experiment, Model, Run, Strategy, Training
-from raw2s.stages import data, experts, labels, preference, results, supervision, training
+from raw2s.stages import (
+    bridge_check,
+    data,
+    experts,
+    labels,
+    preference,
+    results,
+    supervision,
+    training,
+)
 from raw2s.stages.results import System
 from raw2s.store import Job
 from raw2s.tasks import make
@@ -36,6 +44,9 @@ STAGES = {
     "pairs": "cDPO: preference pairs",
     "reference": "cDPO: reference",
     "cdpo": "cDPO: training",
+    "bridge_texts": "Bridge: texts to read again",
+    "bridge_score": "Bridge: the ceilings read",
+    "bridge_check": "Bridge: what it takes for granted",
     "answer": "Answers to the test",
     "results": "Results",
 }
@@ -198,8 +209,20 @@ class _Cell:
         """The strong model learns from the ground truth of B."""
         title = f"{self.name}/ceiling"
         trained = self._on_truth(title, self.e.strong, "strong", self.strong_training)
+        if self.e.bridge_check:
+            self._bridge_check(title, trained)
         answers = self._answers(title, trained)
         return [System("Ceiling", "ceiling", "", self.seed, answers, self.splits, self.split)]
+
+    def _bridge_check(self, title: str, ceiling: Job) -> None:
+        """The ceiling reads what the weak models say about B."""
+        told = {m.name: self.labelled[m.name] for m in self.e.weak}
+        texts = self.plan.add(bridge_check.texts_job(self.name, told))
+        scores = labels.score_job(
+            "score", title, ceiling, self.splits, texts, self.e.labelling, confidences=True
+        )
+        self.plan.add(scores, "bridge_score")
+        self.plan.add(bridge_check.check_job(self.name, self.seed, told, ceiling, scores))
 
     def _student(self, strategy: Strategy) -> list[System]:
         """The strong model learns from what the weak models say about B."""
@@ -295,8 +318,3 @@ class _Cell:
             )
             for m in judges
         }
-
-
-def run_folder(run: Run) -> Path:
-    """Where the run's results lie."""
-    return Path(run.storage) / "runs" / run.name

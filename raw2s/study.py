@@ -16,7 +16,8 @@ from raw2s import config, stages
 from raw2s.config import Run, Study, parse
 from raw2s.config.reading import set_key
 from raw2s.errors import ConfigError
-from raw2s.pipeline import recipe, run_folder
+from raw2s.pipeline import recipe
+from raw2s.reports.bridge import no_bridge, read_bridge
 from raw2s.reports.provenance import provenance
 from raw2s.reports.study.comparison import Cell
 from raw2s.reports.study.html import write_study
@@ -36,7 +37,7 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
     runs = do_run(run, console=console)
     plan, store = recipe(run), Store(run.storage)
     asked = _asked(settings)
-    folder = Path(run.storage) / "studies" / run.name
+    folder = store.results("studies", run.name)
     write_study(
         folder,
         title=asked.title,
@@ -46,9 +47,11 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
         cells=cells,
         axis=asked.axis,
         costs=costs(plan.jobs("results"), store),
-        reports=os.path.relpath(run_folder(run), folder),
+        bridge=read_bridge(runs) if plan.jobs("bridge_check") else no_bridge(),
+        reports=os.path.relpath(store.results("runs", run.name), folder),
         details=provenance(config.dump(settings), environment()),
     )
+    store.keep_results("studies", run.name)
     console.print(f"  study: {folder / 'study.html'}", highlight=False, soft_wrap=True)
     return folder
 

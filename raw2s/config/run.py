@@ -42,6 +42,9 @@ class Experiment(Strict):
     """The weights of Joint Decoding's scores (see `Weights`)."""
     joint_scorers: Annotated[list[Name], Field(min_length=1)] | None = None
     """The weak models that score in Joint Decoding; none: all."""
+    bridge_check: bool = False
+    """Generation: also measure what the bridge takes for granted, word by word; the ceiling reads
+    the weak models' answers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +73,8 @@ class Experiment(Strict):
             raise ValueError("the strong model cannot be a file of labels")
         if self.strong.noise:
             raise ValueError("noise is for weak models: the ceiling learns from the truth")
+        if self.bridge_check and not self.generation:
+            raise ValueError("bridge_check is for generation")
         flipped = [m.name for m in self.weak if m.noise and m.noise.kind == "flipped"]
         if flipped and self.generation:
             raise ValueError(f"{flipped[0]}: noise of kind flipped is for classes")
@@ -84,7 +89,7 @@ class Experiment(Strict):
         for s in self.strategies:
             self._check_strategy(s, names)
         for where, weights in (("joint_weights", self.joint_weights), ("cdpo", self.cdpo.weights)):
-            if weights in ("learned_by_type", "trimmed"):
+            if weights in ("learned_by_type", "trimmed", "gated"):
                 raise ValueError(f"{where}: {weights} is no weight of a whole answer's score")
         check_weights("joint_weights", self.joint_weights, len(self.joint_scorers or names))
         check_weights("cdpo.weights", self.cdpo.weights, len(names))
@@ -140,8 +145,10 @@ class Experiment(Strict):
             raise ValueError(f"{s.strategy} is for classification, not for generation")
         if generation and s.auxiliary and s.auxiliary.prediction == "balanced":
             raise ValueError(f"{s.name}: predictions are balanced over classes, not over text")
-        if s.weights == "trimmed" and (generation or voters < 3):
-            raise ValueError(f"{s.name}: trimmed weights are for classes, of three models or more")
+        if s.weights in ("trimmed", "gated") and (generation or voters < 3):
+            raise ValueError(
+                f"{s.name}: {s.weights} weights are for classes, of three models or more"
+            )
         if not generation and s.weights == "learned_by_type":
             raise ValueError(f"{s.name}: classification has no slot types to learn weights for")
         if s.class_balance is not None:
@@ -179,6 +186,9 @@ class Cluster(Strict):
     """Ray Train runs at once; a stage's models share them, one after another. None: one each."""
     hosts: Positive | None = None
     """Models hosted at once at most, a pool of actors each. None: as many as fit."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """How often a group of training workers is started again, from its last checkpoint, after one
+    of them or its connection was lost."""
     answer_actors: Positive = 1
     """Actors that answer the test for all trained models."""
 
@@ -193,7 +203,7 @@ class Run(Strict):
     vary: Literal["strong", "everything"] = "strong"
     """What a seed changes: the strong model's training (the paper), or splits and all models."""
     storage: str = "raw2s_storage"
-    """Folder of artefacts and results; every node must see it."""
+    """Where artefacts and results lie: a folder that every node sees, or `s3://bucket/prefix`."""
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
     """The experiments, by name."""
     cluster: Cluster = Cluster()

@@ -47,11 +47,15 @@ class GeneratedSequence:
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Log-probabilities (nats) of a given completion's tokens, their byte spans, and of its end."""
+    """Log-probabilities (nats) of a given completion's tokens, their byte spans, and of its end.
+
+    confidences: the largest probability that any token has at the step of each.
+    """
 
     token_logprobs: list[float]
     spans: list[Span]
     eos_logprob: float
+    confidences: list[float]
 
 
 def classify(
@@ -168,7 +172,7 @@ def score(
     if len(prompts) != len(completions):
         raise ValueError(f"{len(prompts)} prompts but {len(completions)} completions")
     encoded = [encode_completion(tokenizer, completion) for completion in completions]
-    found = token_logprobs(
+    found = token_scores(
         model,
         [encode_prompt(tokenizer, prompt) for prompt in prompts],
         [ids for ids, _ in encoded],
@@ -176,28 +180,30 @@ def score(
         batch_size=batch_size,
     )
     return [
-        TokenScores(values[:-1], spans, values[-1])
-        for values, (_, spans) in zip(found, encoded, strict=True)
+        TokenScores(values[:-1], spans, values[-1], confidences[:-1])
+        for (values, confidences), (_, spans) in zip(found, encoded, strict=True)
     ]
 
 
-def token_logprobs(
+def token_scores(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     completions: Sequence[list[int]],
     *,
     pad_token_id: int,
     batch_size: int,
-) -> list[list[float]]:
-    """log P(token | everything before it) of every completion token, for rows of token ids."""
-    out: list[list[float]] = [[] for _ in prompts]
+) -> list[tuple[list[float], list[float]]]:
+    """log P(token | everything before it) of every completion token, and the largest probability
+    that any token has at its step, for rows of token ids."""
+    out: list[tuple[list[float], list[float]]] = [([], []) for _ in prompts]
     for i, logits in completion_logits(
         model, prompts, completions, pad_token_id=pad_token_id, batch_size=batch_size
     ):
         target = torch.tensor(completions[i], device=logits.device)[:, None]
         part = logits.float()
-        chosen = part.gather(-1, target)[:, 0] - part.logsumexp(-1)
-        out[i] = chosen.tolist()
+        total = part.logsumexp(-1)
+        chosen = part.gather(-1, target)[:, 0] - total
+        out[i] = chosen.tolist(), torch.exp(part.amax(-1) - total).tolist()
     return out
 
 
@@ -243,7 +249,7 @@ def _finish(
     eos = end_id(tokenizer)
     # Padding after the end may be the end token itself: the first one counts.
     cut = [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in answers]
-    found = token_logprobs(
+    found = token_scores(
         model,
         [rows[i] for i in owners],
         cut,
@@ -251,7 +257,7 @@ def _finish(
         batch_size=batch_size,
     )
     out = []
-    for ids, values in zip(cut, found, strict=True):
+    for ids, (values, _) in zip(cut, found, strict=True):
         finished = ids[-1] == eos
         kept = len(ids) - finished
         text, spans = decoded_spans(tokenizer, ids[:kept])

@@ -6,7 +6,8 @@
     score       id, text, candidate, completion  the completion's token log-probabilities
 
 `text` is the prompt. Answers and scores carry token_logprobs, starts and ends (byte spans of the
-tokens in the UTF-8 of the answer) and eos_logprob (NaN where the answer never ended).
+tokens in the UTF-8 of the answer) and eos_logprob (NaN where the answer never ended); scores, if
+asked for, also confidences (the largest probability of any token at the step of each).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def run(
 ) -> pd.DataFrame:
     """Do one of the operations above; rows come back in their order, each named by its id.
 
-    options of `generate`: beams, sequences, max_new_tokens, sample, temperature, top_p, seed.
+    options of `generate`: beams, sequences, max_new_tokens, sample, temperature, top_p, seed; of
+    `score`: confidences (default False).
     """
     if operation == "classify":
         logits = inference.classify(model, tokenizer, list(rows["text"]), batch_size=batch_size)
@@ -49,7 +51,7 @@ def run(
     if operation == "generate":
         return _generate(model, tokenizer, rows, options, batch_size)
     if operation == "score":
-        return _score(model, tokenizer, rows, batch_size)
+        return _score(model, tokenizer, rows, batch_size, **options)
     raise ValueError(f"operation must be classify, generate or score, it is {operation!r}")
 
 
@@ -87,6 +89,7 @@ def _score(
     tokenizer: PreTrainedTokenizerBase,
     rows: pd.DataFrame,
     batch_size: int,
+    confidences: bool = False,
 ) -> pd.DataFrame:
     limit = context_length(model.config) or math.inf
     fits = [
@@ -116,4 +119,6 @@ def _score(
                 "eos_logprob": score.eos_logprob if score else math.nan,
             }
         )
+        if confidences:
+            out[-1]["confidences"] = list(score.confidences) if score else []
     return pd.DataFrame(out)

@@ -5,7 +5,16 @@ The dictionaries below say how a stage's jobs are run; `raw2s.pipeline` says in 
 
 from __future__ import annotations
 
-from raw2s.stages import data, experts, labels, preference, results, supervision, training
+from raw2s.stages import (
+    bridge_check,
+    data,
+    experts,
+    labels,
+    preference,
+    results,
+    supervision,
+    training,
+)
 from raw2s.stages.training import no_progress
 
 # In the driver, job after job: little work, no model.
@@ -15,6 +24,7 @@ DRIVEN = {
     "precomputed": labels.precomputed,
     "candidates": supervision.candidates,
     "pairs": preference.pairs,
+    "bridge_texts": bridge_check.texts,
     "results": results.results,
 }
 # A Ray task each.
@@ -23,6 +33,7 @@ COMPUTED = {
     "fit": data.fit,
     "pretrain": training.pretrain,
     "supervision": supervision.supervision,
+    "bridge_check": bridge_check.check,
 }
 # By Ray Train, a group of workers each.
 TRAINED = {

@@ -16,11 +16,10 @@ import pandas as pd
 from raw2s.config import Cdpo, Data, Labelling, Model
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows, source_spec
-from raw2s.stages.items import model_source
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
-    from raw2s.orchestration.hosts import Request
+    from raw2s.orchestration.host import Request
     from raw2s.orchestration.inference import Answer
 
 
@@ -96,15 +95,24 @@ def sample_job(
 
 
 def score_job(
-    stage: str, title: str, model_of: Job, splits_of: Job, texts: Job, labelling: Labelling
+    stage: str,
+    title: str,
+    model_of: Job,
+    splits_of: Job,
+    texts: Job,
+    labelling: Labelling,
+    *,
+    confidences: bool = False,
 ) -> Job:
     """Declare a model's teacher-forced token log-probabilities of texts that are there already.
 
-    stage: score (a weak model judges) or reference (the student before cDPO).
+    stage: score (a weak model judges, the ceiling reads) or reference (the student before cDPO).
+    confidences: also the largest probability at each step.
     """
+    options = {"confidences": True} if confidences else {}
     return _ask_job(
         stage, title, model_of, {"splits": splits_of, "texts": texts}, labelling,
-        {"operation": "score", "labels": None, "options": {}, "split": "strong"},
+        {"operation": "score", "labels": None, "options": options, "split": "strong"},
     )  # fmt: skip
 
 
@@ -116,7 +124,7 @@ def _question(labels: int | None, options: dict[str, Any]) -> dict[str, Any]:
 
 def request(job: Job, store: Store) -> Request:
     """What the job asks, with its rows."""
-    from raw2s.orchestration.hosts import Request
+    from raw2s.orchestration.host import Request
 
     asked = rows(store, job.inputs["splits"], job.spec["split"])[["id", "text"]]
     if job.spec.get("rows") is not None:
@@ -126,7 +134,7 @@ def request(job: Job, store: Store) -> Request:
         asked = texts.merge(asked, on="id", how="left", validate="m:1")
     return Request(
         job,
-        model_source(job, store),
+        store.address(),
         job.spec["labels"],
         job.spec["operation"],
         job.spec["options"],

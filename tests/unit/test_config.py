@@ -120,6 +120,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "joint_weights: learned_by_type is no",
     ),
     ({"experiments.slots.cdpo.weights": "learned_by_type"}, "cdpo: learned_by_type is no"),
+    ({"experiments.slots.joint_weights": "gated"}, "joint_weights: gated is no"),
+    (
+        {"experiments.slots.strategies": [{"strategy": "bayesian", "weights": "gated"}]},
+        "Bayesian Multi-Weak: gated weights are for classes",
+    ),
+    (
+        {
+            "experiments.topics.strategies": [
+                {"strategy": "naive", "weights": "gated", "weak": ["gpt2", "bloom"]}
+            ]
+        },
+        "Naive Multi-Weak: gated weights are for classes, of three models or more",
+    ),
     ({"experiments.topics.strategies": [{"strategy": "naive"}] * 2}, "distinct names"),
     ({"experiments.topics.strong": {"name": "x"}}, "exactly one of path, scratch, precomputed"),
     (
@@ -146,6 +159,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"experiments.topics.strategies": [{"strategy": "naive", "weak": ["gpt2", "gpt2"]}]},
         "naive: weak: ['gpt2'] given twice",
     ),
+    ({"experiments.topics.bridge_check": True}, "bridge_check is for generation"),
     ({"experiments.slots.joint_scorers": []}, "joint_scorers: List should have at least 1 item"),
     (
         {"experiments.slots.joint_scorers": ["gpt2", "bloom", "gpt2"]},
@@ -196,7 +210,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
             {"on_useless": "redraw"},
         )
     ),
-    ({"storage": "s3://bucket/x"}, "is not a folder"),
+    ({"storage": "gs://bucket/x"}, "neither a folder nor s3://"),
+    ({"storage": "s3://"}, "names no bucket"),
     ({"experiments.topics.strong.name": "bloom"}, "models need distinct names"),
     ({"experiments.topics.weak.0.name": "Ceiling"}, "a model cannot be called 'Ceiling'"),
     ({"experiments.topics.strong.scratch.hidden_size": 50}, "not a multiple of twice its heads"),

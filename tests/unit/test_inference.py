@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,25 @@ def test_scores_equal_a_loop_at_any_batch_size(architecture: str, kind: str) -> 
             np.testing.assert_allclose(
                 [*found.token_logprobs, found.eos_logprob], expected, atol=1e-4
             )
+
+
+@pytest.mark.parametrize(("architecture", "kind"), PAIRS)
+def test_confidences_are_the_top_of_a_softmax_where_asked_for(architecture: str, kind: str) -> None:
+    model, tokenizer = make(architecture, kind)
+    texts = ["the café is open", "", "jazz " * 70, "play some jazz now"]
+    rows = pd.DataFrame({"id": list("abcd"), "candidate": 0, "text": "what", "completion": texts})
+    asked: dict[str, Any] = {"operation": "score", "batch_size": 4}
+    found = run(model, tokenizer, rows, **asked, options={"confidences": True})
+    # Bloom has no longest text.
+    assert list(found["scored"]) == [True, True, architecture == "bloom", True]
+    start = encode_prompt(tokenizer, "what")
+    for text, row in zip(texts, found.to_dict("records"), strict=True):
+        ids, _ = encode_completion(tokenizer, text)
+        steps = range(len(ids) - 1) if row["scored"] else []
+        expected = [float(step_logprobs(model, start + ids[:k]).exp().max()) for k in steps]
+        np.testing.assert_allclose(row["confidences"], expected, atol=1e-4)
+    plain = run(model, tokenizer, rows, **asked, options={})
+    pd.testing.assert_frame_equal(plain, found.drop(columns="confidences"))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -20,9 +20,10 @@ from raw2s import config
 from raw2s.evaluation.slu_f1 import from_counts
 from raw2s.pipeline import Plan
 from raw2s.reports import cells
+from raw2s.reports.bridge import no_bridge
+from raw2s.reports.parts import parts_table, summarise_parts
 from raw2s.reports.run.html import render_html, write_html
 from raw2s.reports.run.markdown import write_markdown
-from raw2s.reports.run.parts import parts_table, summarise_parts
 from raw2s.reports.run.plots import (
     agreement_heatmap,
     labelling_timeline,
@@ -185,7 +186,8 @@ def test_markdown_has_a_table_for_each_experiment(results: pd.DataFrame, tmp_pat
     both = pd.concat([results, results.assign(experiment="a|b")], ignore_index=True)
     summary = summarise(both, n_resamples=50)
     uncertainty = summarise_uncertainty(results)
-    write_markdown(summary, uncertainty, summarise_parts(both), tmp_path / "results.md")
+    parts = summarise_parts(both)
+    write_markdown(summary, uncertainty, parts, no_bridge(), tmp_path / "results.md")
     lines = (tmp_path / "results.md").read_text().splitlines()
     headings = ["**sciq**", "**sciq**: uncertainty and calibration", "**a|b**"]
     assert [line for line in lines if line.startswith("**")] == headings
@@ -213,7 +215,8 @@ def test_each_part_of_the_test_has_its_own_floor_and_ceiling(
     seeds = [((3 / 6) / (5 / 6) + (2 / 6) / (4 / 6)) / 2, ((2 / 6) / (4 / 6) + 1 / 3) / 2]
     assert found["S", "hard"] == (pytest.approx(2.5 / 6), pytest.approx(np.mean(seeds)))
     assert np.isnan(found["S", "easy"][1])
-    write_markdown(summarise(results), summarise_uncertainty(results), parts, tmp_path / "r.md")
+    summary, uncertainty = summarise(results), summarise_uncertainty(results)
+    write_markdown(summary, uncertainty, parts, no_bridge(), tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
     assert "in and out of distribution" in text
     assert "| S | 1.000 ± 0.000 | [1.000, 1.000] | undefined |" in text
@@ -339,6 +342,7 @@ def page(results: pd.DataFrame, **changes: Any) -> str:
         "summary": summarise(results),
         "uncertainty": summarise_uncertainty(results),
         "parts": summarise_parts(results),
+        "bridge": no_bridge(),
         "reliability": reliability(results),
         "agreement": {"sciq": matrix},
         "spans": SPANS,
@@ -422,6 +426,7 @@ def test_the_page_does_without_optional_parts(results: pd.DataFrame, tmp_path: P
         summary=summarise(students),
         uncertainty=summarise_uncertainty(students).iloc[:0],
         parts=summarise_parts(students),
+        bridge=no_bridge(),
         reliability=reliability(students).iloc[:0],
         agreement={},
         spans=[],
@@ -457,7 +462,8 @@ def test_a_file_of_labels_is_judged_on_its_own_rows_and_compared_with_nobody(
         assert row_of(summary, name)[others].equals(without[others])
         assert row_of(summary, name)["best_weak"] == "W2"
     assert "floor 0.450" in svg_texts(score_bars(summary))
-    write_markdown(summary, summarise_uncertainty(both), summarise_parts(both), tmp_path / "r.md")
+    uncertainty, parts = summarise_uncertainty(both), summarise_parts(both)
+    write_markdown(summary, uncertainty, parts, no_bridge(), tmp_path / "r.md")
     told = "File of labels, scored on split B, not in floor, gap or PGR: File."
     text = page(both)
     assert "<dt>Floor, mean of the weak models</dt><dd>0.450</dd>" in text and told in text

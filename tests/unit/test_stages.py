@@ -24,6 +24,8 @@ from raw2s.config import (
     load,
 )
 from raw2s.errors import ConfigError
+from raw2s.method.ensemble import product_probability
+from raw2s.method.gate import Gate
 from raw2s.method.label_models import DawidSkene, FlyingSquid
 from raw2s.models.scratch import train_tokenizer
 from raw2s.pipeline import recipe
@@ -286,6 +288,25 @@ def test_learned_weights_follow_the_models_reliability(store: Store, splits: Job
     assert weights[0, 0] > weights[0, 1] > weights[0, 2] > 0
     noted = store.manifest(job)["notes"]["counts"]
     assert noted["model 0"]["learned weight"] == pytest.approx(weights[0, 0], abs=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["naive", "bayesian", "product"])
+def test_gated_weights_are_the_gates_row_by_row(store: Store, splits: Job, strategy: str) -> None:
+    labels_of = votes_of(store, 1, [0.95, 0.8, 0.5])
+    job = supervised(store, {"strategy": strategy, "weights": "gated"}, labels_of, splits)
+    given = np.stack([np.stack(read(store, j)["probabilities"]) for j in labels_of.values()], 1)
+    weights = Gate().fit(given).weights(given)
+    assert weights.std(0).min() > 0
+    found = read(store, job)
+    if strategy == "product":
+        product = product_probability(given, weights)
+        np.testing.assert_allclose(np.stack([p[0] for p in found["probabilities"]]), product)
+    else:
+        np.testing.assert_allclose(np.stack(found["weights"]), weights)
+    noted = store.manifest(job)["notes"]["counts"]
+    means = [noted[name]["mean weight"] for name in labels_of]
+    assert means == pytest.approx(list(weights.mean(0)), abs=1e-4)
+    assert means[0] > means[1] > means[2]
 
 
 def test_flyingsquid_takes_its_class_balance_from_the_configuration(

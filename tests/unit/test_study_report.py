@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from raw2s.reports.bridge import no_bridge
 from raw2s.reports.study import cells as study_cells
 from raw2s.reports.study.comparison import Cell, compare, score_lines, seed_scores, study_table
 from raw2s.reports.study.html import write_study
@@ -205,6 +206,7 @@ def write(folder: Path, results: pd.DataFrame, cells: list[Cell], axis: str, **m
             "cells": cells,
             "axis": axis,
             "costs": costs(results),
+            "bridge": no_bridge(),
             "reports": "../runs/a",
             "details": {"seeds": 3},
             **more,
@@ -255,7 +257,8 @@ def test_each_seed_has_its_own_score_in_a_table(tmp_path: Path) -> None:
     results = study()
     write_study(
         tmp_path, title="T", question="Q", command="raw2s study x", results=results,
-        cells=[Cell("topics", "topics", "")], axis="", costs=costs(results), reports="", details={},
+        cells=[Cell("topics", "topics", "")], axis="", costs=costs(results), bridge=no_bridge(),
+        reports="", details={},
     )  # fmt: skip
     text = (tmp_path / "study.md").read_text()
     assert "| System | Seed 0 | Seed 1 | Seed 2 |" in text
@@ -263,3 +266,23 @@ def test_each_seed_has_its_own_score_in_a_table(tmp_path: Path) -> None:
     # A system that does not vary has no seeds to tell apart.
     assert "| High | 0.500 |" in text and "| High | 0.500 | " not in text.split("| Seed 0")[1]
     assert "Seed by seed" in (tmp_path / "study.html").read_text()
+
+
+def test_a_study_shows_the_parts_of_the_test_by_variant(tmp_path: Path) -> None:
+    plain, split = study("b"), study("a")
+    # First has all of the 120 easy items right, and 30, 32 and 34 of the 80 hard ones.
+    split["part"] = np.where(split["item"].astype(int) < 120, "easy", "hard")
+    results = pd.concat([split, plain], ignore_index=True)
+    write(tmp_path, results, [Cell("a", "T", "2"), Cell("b", "T", "1")], "step")
+    text, page = ((tmp_path / name).read_text() for name in ("study.md", "study.html"))
+    heading = "In and out of distribution"
+    assert text.count(heading) == page.count(heading) == 1
+    table = text.split(heading)[1].split("\n\n")[1].splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == [
+        f"| {name}" for name in dict.fromkeys(split["system"])
+    ]
+    row = next(line for line in table if line.startswith("| First |")).split(" | ")
+    # Of the hard ones no weak model has any, the ceiling 60.
+    assert [row[1], row[5], row[7]] == ["1.000 ± 0.000", "0.400 ± 0.025", "0.533 ± 0.033"]
+    assert text.index("step: 2") < text.index(heading) < text.index("step: 1")
+    assert all("Easy and hard: the test, cut where A" in told for told in (text, page))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from raw2s.reports import cells
+from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_html
 from raw2s.reports.elements import (
     Row,
     escape,
@@ -19,7 +20,7 @@ from raw2s.reports.elements import (
     pairs,
     sortable_table,
 )
-from raw2s.reports.run import parts as in_parts
+from raw2s.reports.parts import PARTS_LEGEND, parts_html
 from raw2s.reports.run import uncertainty_cells
 from raw2s.reports.run.plots import (
     agreement_heatmap,
@@ -37,6 +38,7 @@ def write_html(
     summary: pd.DataFrame,
     uncertainty: pd.DataFrame,
     parts: pd.DataFrame,
+    bridge: pd.DataFrame,
     reliability: pd.DataFrame,
     agreement: Mapping[str, pd.DataFrame],
     spans: Sequence[Mapping[str, Any]],
@@ -48,6 +50,7 @@ def write_html(
         summary=summary,
         uncertainty=uncertainty,
         parts=parts,
+        bridge=bridge,
         reliability=reliability,
         agreement=agreement,
         spans=spans,
@@ -63,6 +66,7 @@ def render_html(
     summary: pd.DataFrame,
     uncertainty: pd.DataFrame,
     parts: pd.DataFrame,
+    bridge: pd.DataFrame,
     reliability: pd.DataFrame,
     agreement: Mapping[str, pd.DataFrame],
     spans: Sequence[Mapping[str, Any]],
@@ -74,7 +78,8 @@ def render_html(
         title: heading of the page.
         summary: as `raw2s.reports.table.summarise` gives it; one section for each experiment.
         uncertainty: as `raw2s.reports.run.uncertainty.summarise_uncertainty` gives it.
-        parts: as `raw2s.reports.run.parts.summarise_parts` gives it.
+        parts: as `raw2s.reports.parts.summarise_parts` gives it.
+        bridge: as `raw2s.reports.bridge.summarise_bridge` gives it; may lack experiments.
         reliability: as `raw2s.reports.run.reliability.reliability` gives it.
         agreement: for an experiment, its weak models' agreement matrix; may lack experiments.
         spans: {experiment, model, actor, start, end} of the labelling actors, in seconds.
@@ -91,6 +96,7 @@ def render_html(
     for name, keys in (
         ("uncertainty", uncertainty["experiment"].to_list()),
         ("parts", parts["experiment"].to_list()),
+        ("bridge", bridge["experiment"].to_list()),
         ("reliability", reliability["experiment"].to_list()),
         ("agreement", list(agreement)),
         ("spans", [str(span["experiment"]) for span in spans]),
@@ -113,6 +119,7 @@ def render_html(
                 summary[summary["experiment"] == name],
                 uncertainty[uncertainty["experiment"] == name],
                 parts[parts["experiment"] == name],
+                bridge[bridge["experiment"] == name],
                 reliability[reliability["experiment"] == name],
                 agreement.get(name),
                 of_experiment,
@@ -129,6 +136,7 @@ def _experiment(
     summary: pd.DataFrame,
     uncertainty: pd.DataFrame,
     parts: pd.DataFrame,
+    bridge: pd.DataFrame,
     reliability: pd.DataFrame,
     agreement: pd.DataFrame | None,
     spans: Sequence[Mapping[str, Any]],
@@ -140,7 +148,11 @@ def _experiment(
     section.append("<h3>Scores</h3>")
     section.append(figure("bars", score_bars(summary), _error_bar_caption(summary)))
     if len(parts):
-        section += ["<h3>In and out of distribution</h3>", _parts(parts)]
+        section += ["<h3>In and out of distribution</h3>", parts_html(parts)]
+        section.append(f'<p class="soft">{escape(PARTS_LEGEND)}</p>')
+    if len(bridge):
+        section += ["<h3>The bridge: what it takes for granted</h3>", bridge_html(bridge)]
+        section.append(f'<p class="soft">{escape(BRIDGE_LEGEND)}</p>')
     if len(uncertainty):
         section.append(_uncertainty(uncertainty, reliability))
     if agreement is not None:
@@ -183,20 +195,6 @@ def _facts(summary: pd.DataFrame) -> str:
         found.append((f"Best student: {best['system']}", cells.number(best["score_mean"])))
         found.append(("Its PGR", cells.pgr_text(best)))
     return facts(found)
-
-
-def _parts(parts: pd.DataFrame) -> str:
-    rows = [
-        Row(
-            next(iter(system.values()))["role"],
-            in_parts.row_texts(system),
-            in_parts.sort_values(system),
-        )
-        for system in in_parts.systems(parts)
-    ]
-    table = sortable_table(in_parts.COLUMNS, rows, text_columns=range(in_parts.TEXT_COLUMNS))
-    notes = "".join(f"<p>{escape(note)}</p>" for note in in_parts.notes(parts))
-    return f'{table}{notes}<p class="soft">{escape(in_parts.LEGEND)}</p>'
 
 
 def _uncertainty(uncertainty: pd.DataFrame, reliability: pd.DataFrame) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from raw2s.reports import cells
+from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_markdown
 from raw2s.reports.markdown import markdown_table
-from raw2s.reports.run import parts as in_parts
+from raw2s.reports.parts import parts_markdown
 from raw2s.reports.run import uncertainty_cells
 
 _SHOWN = ("System", "Score", "95 % interval", "PGR", "Gap", "vs best weak")
@@ -16,10 +17,15 @@ _METRICS = {"classification": "Accuracy", "generation": "SLU-F1"}
 
 
 def write_markdown(
-    summary: pd.DataFrame, uncertainty: pd.DataFrame, by_part: pd.DataFrame, path: Path
+    summary: pd.DataFrame,
+    uncertainty: pd.DataFrame,
+    by_part: pd.DataFrame,
+    bridge: pd.DataFrame,
+    path: Path,
 ) -> None:
-    """Write for each experiment its scores, those of the test's parts if it has any and, in
-    classification, its uncertainty and calibration; and why a value is undefined where one is."""
+    """Write for each experiment its scores, those of the test's parts if it has any, what was
+    measured of the bridge if anything was and, in classification, its uncertainty and calibration;
+    and why a value is undefined where one is."""
     parts = []
     for experiment, rows in summary.groupby("experiment", sort=False):
         score = _METRICS[rows["kind"].iloc[0]]
@@ -32,13 +38,12 @@ def write_markdown(
         parts += cells.untested_notes(rows)
         of_parts = by_part[by_part["experiment"] == experiment]
         if len(of_parts):
-            texts = [in_parts.row_texts(system) for system in in_parts.systems(of_parts)]
-            heads = [f"{group} {header}".strip() for group, header in in_parts.COLUMNS]
-            parts += [
-                f"**{experiment}**: in and out of distribution",
-                markdown_table(heads, texts),
-                *in_parts.notes(of_parts),
-            ]
+            parts.append(f"**{experiment}**: in and out of distribution")
+            parts += parts_markdown(of_parts)
+        of_bridge = bridge[bridge["experiment"] == experiment]
+        if len(of_bridge):
+            heading = f"**{experiment}**: the bridge, what it takes for granted"
+            parts += [heading, bridge_markdown(of_bridge), BRIDGE_LEGEND]
         calibrated = uncertainty[uncertainty["experiment"] == experiment]
         if len(calibrated):
             texts = [uncertainty_cells.row_texts(row) for _, row in calibrated.iterrows()]

@@ -1,5 +1,5 @@
-"""A run's results in its folder: results.parquet, .csv and .md, calibration.csv, report.html, and
-the terminal's table."""
+"""A run's results in its folder: results.parquet, .csv and .md, calibration.csv, bridge.csv with
+its words and chunks, report.html, and the terminal's table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from raw2s.config import Run
 from raw2s.errors import ConfigError
 from raw2s.evaluation import agreement
 from raw2s.pipeline import STAGES, Plan, recipe
+from raw2s.reports.bridge import no_bridge, read_bridge
+from raw2s.reports.parts import parts_table, summarise_parts
 from raw2s.reports.provenance import provenance
 from raw2s.reports.run.html import write_html
 from raw2s.reports.run.markdown import write_markdown
-from raw2s.reports.run.parts import parts_table, summarise_parts
 from raw2s.reports.run.reliability import reliability
 from raw2s.reports.run.uncertainty import summarise_uncertainty
 from raw2s.reports.table import summarise, terminal_table, write_csv
@@ -41,7 +42,8 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
     parts = summarise_parts(results)
     if len(parts):
         write_csv(parts, folder / "parts.csv")
-    write_markdown(summary, uncertainty, parts, folder / "results.md")
+    bridge = _bridge(plan, store, folder)
+    write_markdown(summary, uncertainty, parts, bridge, folder / "results.md")
     details = _details(plan, store, folder)
     write_text(folder / "details.json", json.dumps(details, indent=1))
     agreements = _agreements(results, summary)
@@ -51,6 +53,7 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
         summary=summary,
         uncertainty=uncertainty,
         parts=parts,
+        bridge=bridge,
         reliability=reliability(results),
         agreement=agreements,
         spans=details["actors"],
@@ -72,9 +75,23 @@ def show(folder: str | Path) -> None:
         raise ConfigError(f"{folder} is not a run's folder: it holds no config.yaml")
     run = config.load(path / "config.yaml")
     plan, store = recipe(run), Store(run.storage)
-    if not all(store.has(job) for job in plan.jobs("results")):
+    if not all(store.has(job) for job in plan.jobs("bridge_check") + plan.jobs("results")):
         raise ConfigError(f"run {run.name} is not finished; `raw2s run` goes on with it")
     write_report(run, plan, store, path, Console())
+
+
+def _bridge(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
+    """What was measured of the bridge; its words, its chunks and the summary lie in the folder."""
+    jobs = plan.jobs("bridge_check")
+    if not jobs:
+        return no_bridge()
+    for name in ("words", "chunks"):
+        tables = [pd.read_parquet(store.path(job) / f"{name}.parquet") for job in jobs]
+        gathered = pd.concat(tables, ignore_index=True)
+        gathered.to_parquet(folder / f"bridge_{name}.parquet", index=False)
+    bridge = read_bridge(folder)
+    bridge.to_csv(folder / "bridge.csv", index=False)
+    return bridge
 
 
 def _agreements(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:

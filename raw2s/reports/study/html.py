@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from raw2s.reports import cells as summary_cells
+from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_html
 from raw2s.reports.elements import Row, escape, figure, how_it_was_run, page, sortable_table
+from raw2s.reports.parts import PARTS_LEGEND, parts_html, summarise_parts
 from raw2s.reports.study import cells as study_cells
 from raw2s.reports.study.comparison import Cell, seed_scores, study_table
 from raw2s.reports.study.markdown import study_markdown
@@ -27,6 +29,7 @@ def write_study(
     cells: Sequence[Cell],
     axis: str,
     costs: pd.DataFrame,
+    bridge: pd.DataFrame,
     reports: str,
     details: Mapping[str, Any],
 ) -> None:
@@ -41,6 +44,7 @@ def write_study(
         cells: what each experiment is; tasks and variants are shown in this order.
         axis: what the variants differ in; "" for a study without variants.
         costs: see `raw2s.reports.study.comparison.study_table`.
+        bridge: as `raw2s.reports.bridge.summarise_bridge` gives it; may lack experiments.
         reports: relative path of the run's folder, which holds its report.html; "" for no link.
         details: fills "How it was run", as `raw2s.reports.elements.how_it_was_run` says.
 
@@ -53,6 +57,8 @@ def write_study(
             raise ValueError(f"cells[{index}] has variant {cell.variant!r}, the axis is {axis!r}")
     table = study_table(results, cells, costs)
     scores = seed_scores(results)
+    parts = summarise_parts(results)
+    bridge = pd.DataFrame([vars(cell) for cell in cells]).merge(bridge, on="experiment")
     svg = study_figure(table, scores, axis)
     text = study_markdown(
         title=title,
@@ -60,13 +66,16 @@ def write_study(
         command=command,
         table=table,
         scores=scores,
+        parts=parts,
+        bridge=bridge,
         axis=axis,
         reports=reports,
     )
     tasks = list(table.groupby("task", sort=False))
     sections = [_overview(table, question, svg, axis, reports)]
     sections += [
-        _task(f"task-{n}", str(task), rows, scores, axis) for n, (task, rows) in enumerate(tasks)
+        _task(f"task-{n}", str(task), rows, scores, parts, bridge[bridge["task"] == task], axis)
+        for n, (task, rows) in enumerate(tasks)
     ]
     # With an end of line it is a block, which holds a long command.
     sections.append(how_it_was_run({"command": f"{command.strip()}\n", **details}))
@@ -95,7 +104,15 @@ def _overview(table: pd.DataFrame, question: str, svg: str, axis: str, reports: 
     return "<section>" + "\n".join(text) + "</section>"
 
 
-def _task(anchor: str, task: str, of_task: pd.DataFrame, scores: pd.DataFrame, axis: str) -> str:
+def _task(
+    anchor: str,
+    task: str,
+    of_task: pd.DataFrame,
+    scores: pd.DataFrame,
+    parts: pd.DataFrame,
+    bridge: pd.DataFrame,
+    axis: str,
+) -> str:
     text = [f'<section id="{anchor}"><h2>{escape(task)}</h2>']
     if axis:
         columns = [("", head) for head in study_cells.score_columns(of_task, axis)]
@@ -106,13 +123,23 @@ def _task(anchor: str, task: str, of_task: pd.DataFrame, scores: pd.DataFrame, a
         text.append(_systems(rows))
         notes = [*summary_cells.pgr_notes(rows), *summary_cells.untested_notes(rows)]
         text += [f"<p>{escape(note)}</p>" for note in notes]
+        of_parts = parts[parts["experiment"] == rows["experiment"].iloc[0]]
+        if len(of_parts):
+            text += ["<h3>In and out of distribution</h3>", parts_html(of_parts)]
         of_seeds = scores[scores["experiment"] == rows["experiment"].iloc[0]]
         by_seed = study_cells.seed_rows(rows, of_seeds)
         if by_seed:
             columns = [("", head) for head in study_cells.seed_columns(of_seeds)]
             text += ["<h3>Seed by seed</h3>", sortable_table(columns, by_seed, text_columns=[0])]
-    text.append(f'<p class="soft">{escape(study_cells.legend(of_task))}</p></section>')
-    return "\n".join(text)
+    if len(bridge):
+        text += ["<h3>The bridge: what it takes for granted</h3>", bridge_html(bridge, axis)]
+    legends = [study_cells.legend(of_task)]
+    if parts["experiment"].isin(of_task["experiment"]).any():
+        legends.append(PARTS_LEGEND)
+    if len(bridge):
+        legends.append(BRIDGE_LEGEND)
+    text += [f'<p class="soft">{escape(legend)}</p>' for legend in legends]
+    return "\n".join([*text, "</section>"])
 
 
 def _systems(rows: pd.DataFrame) -> str:
