@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from raw2s import __version__, config
-from raw2s.errors import ConfigError
+from raw2s.errors import ConfigError, StorageError
 
 DEMO = Path(__file__).parent / "demo.yaml"
 """The configuration of `raw2s demo`, which is configs/demo.yaml."""
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from raw2s.run import run
 
             run(settings)
-    except ConfigError as error:
+    except (ConfigError, StorageError) as error:
         print(f"raw2s: {error}", file=sys.stderr)
         return 2
     return 0

@@ -28,7 +28,7 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         from raw2s.orchestration.cluster import connected, nodes
 
         with connected(Cluster(address=address)):
-            have = nodes()
+            have = list(nodes().values())
     table = Table(
         "stage", "model", "workers", "CPUs", "GPUs", "memory each",
         title="What each stage needs", title_justify="left",

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from raw2s import config
 from raw2s.errors import ConfigError
-from raw2s.pipeline import recipe, run_folder
+from raw2s.integrity import remove_damaged
+from raw2s.pipeline import recipe
 from raw2s.store import Store, write_text
 
 PACKAGES = (
@@ -27,37 +28,48 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     """Do a run and write its results; returns their folder.
 
     The folder holds config.yaml (resolved), environment.json, results.parquet, results.csv,
-    calibration.csv, parts.csv (with splits from easy to hard), results.md, details.json and
-    report.html. Raises ConfigError for what can be known to fail before training.
+    calibration.csv, parts.csv (with splits from easy to hard), bridge.csv with its words and chunks
+    (with `bridge_check`), results.md, details.json and report.html. Raises ConfigError for what can
+    be known to fail before training.
     """
     from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected
     from raw2s.orchestration.execute import execute
     from raw2s.orchestration.progress import Display
+    from raw2s.orchestration.visibility import check_storage
     from raw2s.reports.run.report import write_report
 
     console = console or Console()
     started = time.monotonic()
     plan = recipe(settings)
     store = Store(settings.storage)
-    folder = run_folder(settings)
+    folder = store.results("runs", settings.name)
     try:
+        store.recall_results("runs", settings.name)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"storage {settings.storage} cannot be written: {error}") from error
     write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)
-    pending = any(not store.has(job) for stage in plan.stages for job in plan.jobs(stage))
+    jobs = [job for stage in plan.stages for job in plan.jobs(stage)]
+    for damage in remove_damaged(jobs, store, also=plan.jobs("label")):
+        console.print(
+            f"  damaged, to be made again: {damage.job.stage} {damage.job.title}: {damage.fault}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    pending = any(not store.has(job) for job in jobs)
     if pending or not (folder / "environment.json").is_file():
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
     if pending:
         with connected(settings.cluster):
             check_cluster(settings)
+            check_storage(store)
             execute(plan, store, settings.cluster, display)
     else:
         console.print("  every stage is done already", style="dim")
     write_report(settings, plan, store, folder, console)
+    store.keep_results("runs", settings.name)
     console.print(
         f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}",
         highlight=False, soft_wrap=True,

@@ -2,26 +2,32 @@
 
 A `Job` is a stage to be done: its slice of the configuration and the jobs it reads. Its fingerprint
 names its artefact's folder, so equal work is done once, by whichever run asks first. An artefact is
-written aside, its manifest last, then renamed into place: a folder that is there is whole.
+written aside, its manifest last, then put into place: one that is there is whole. The manifest has
+the files' checksums and one of its own, so that damage on the disk is found.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
+from raw2s.errors import StorageError
+from raw2s.storage import Gather, open_storage
+from raw2s.storage.checksums import described
+from raw2s.storage.folder import MANIFEST
+
+_IDENTITY = "storage.json"
 
 
 @dataclass(frozen=True)
@@ -65,56 +71,116 @@ class Job:
         return list(found.values())
 
 
+@dataclass(frozen=True)
+class Address:
+    """Which storage, told to another machine: where it is, and the name that is written in it."""
+
+    root: str
+    identity: str
+
+    def open(self) -> Store:
+        """The storage as this machine sees it; raises StorageError if it sees another one, or none.
+
+        A path that only one node knows looks like an empty folder on the others.
+        """
+        store = Store(self.root)
+        try:
+            found = store.identity(create=False)
+        except FileNotFoundError:
+            found = ""
+        if found != self.identity:
+            raise StorageError(
+                f"node {socket.gethostname()} does not see the storage {self.root}: a run on "
+                "several nodes needs a shared folder, or s3://bucket/prefix"
+            )
+        return store
+
+
 class Store:
-    """The artefacts below one folder that every node sees."""
+    """The artefacts of one storage: a folder that every node sees, or `s3://bucket/prefix`."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = str(root)
+        self.storage = open_storage(self.root)
+
+    def identity(self, *, create: bool = True) -> str:
+        """The name that the storage got when it was first used; `create` gives it one now.
+
+        Raises FileNotFoundError for a storage without.
+        """
+        if create:
+            self.storage.create(_IDENTITY, json.dumps({"id": uuid.uuid4().hex}).encode())
+        return str(json.loads(self.storage.read(_IDENTITY))["id"])
+
+    def address(self) -> Address:
+        """What other machines open it by."""
+        return Address(self.root, self.identity())
 
     def path(self, job: Job) -> Path:
-        """Where the job's artefact lies, or will."""
-        return self.root / "artefacts" / job.stage / job.fingerprint
+        """A folder on this machine with the job's artefact, brought here if it lies elsewhere."""
+        return self.storage.fetch(_place(job), self.manifest(job)["files"])
 
     def work(self, job: Job) -> Path:
         """A folder for what an unfinished job wants to find again: training checkpoints."""
-        return self.root / "work" / f"{job.stage}-{job.fingerprint}"
+        return self.storage.local / _work(job)
+
+    def keep_work(self, job: Job, gather: Gather, first: bool = True) -> None:
+        """Let other machines find the unfinished work; every rank calls it when none writes.
+        `first`: the rank that tells of its machine's files."""
+        self.storage.keep(_work(job), gather, first)
+
+    def recall_work(self, job: Job) -> None:
+        """Bring here what was kept of the unfinished work, if it lies elsewhere."""
+        self.storage.recall(_work(job))
 
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""
-        return (self.path(job) / MANIFEST).is_file()
+        return self.storage.has(_place(job))
 
     def manifest(self, job: Job) -> dict[str, Any]:
-        """The artefact's manifest: spec, inputs, seconds, files and notes."""
-        content: dict[str, Any] = json.loads((self.path(job) / MANIFEST).read_text())
+        """The artefact's manifest: spec, inputs, seconds, files and notes.
+
+        Raises StorageError for one that is not as it was written.
+        """
+        text = self.storage.read(f"{_place(job)}/{MANIFEST}")
+        try:
+            content: dict[str, Any] = json.loads(text)
+            told = content.pop("digest")
+        except (ValueError, KeyError, AttributeError):
+            told, content = "", {}
+        if told != _digest(content):
+            raise StorageError(f"{job.stage} {job.title}: the manifest is not what was written")
         return content
 
-    @contextlib.contextmanager
-    def alone(self, job: Job) -> Iterator[None]:
-        """Be the only process that works in the job's folder of unfinished work; others wait.
+    def fault(self, job: Job) -> str:
+        """What is wrong with an artefact that is there, by its checksums; "" if nothing."""
+        try:
+            return self.storage.fault(_place(job), self.manifest(job)["files"])
+        except StorageError as error:
+            return str(error).partition(": ")[2]
 
-        The lock goes with its process, so a killed one holds nobody up.
+    def drop(self, job: Job) -> None:
+        """Remove the artefact, so that it is made again."""
+        self.storage.drop(_place(job))
+
+    @contextlib.contextmanager
+    def alone(self, job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Be the only process that works at the job; others wait, after a call of `waiting`.
+
+        The lock goes with its process, so a killed one holds nobody up for long.
         """
-        folder = self.root / "work"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{job.stage}-{job.fingerprint}.lock"
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                # Only once nobody has work to do: whoever waits has this file open, and a new one
-                # would let another in beside it.
-                if self.has(job):
-                    path.unlink(missing_ok=True)
+        with self.storage.alone(f"{_work(job)}.lock", lambda: self.has(job), waiting):
+            yield
 
     @contextlib.contextmanager
     def write(self, job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Write the job's artefact: yields a folder to fill and a dict of notes for the manifest.
 
-        On leaving, the manifest is written and the folder renamed into place; on an error nothing
-        is left behind. If another run has put the same artefact there meanwhile, that one stays.
+        On leaving, the manifest is written and the folder put into place; on an error nothing is
+        left behind. If another run has put the same artefact there meanwhile, that one stays.
         """
-        aside = self.root / "work" / f"aside-{job.stage}-{job.fingerprint}-{uuid.uuid4().hex[:8]}"
+        name = f"aside-{job.stage}-{job.fingerprint}-{uuid.uuid4().hex[:8]}"
+        aside = self.storage.local / "work" / name
         aside.mkdir(parents=True)
         notes: dict[str, Any] = {}
         started = time.time()
@@ -129,24 +195,50 @@ class Store:
                 "inputs": {name: item.fingerprint for name, item in job.inputs.items()},
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.time() - started, 3),
-                "files": {
-                    str(path.relative_to(aside)): path.stat().st_size
-                    for path in sorted(aside.rglob("*"))
-                    if path.is_file()
-                },
+                "files": described(aside),
                 "notes": notes,
             }
-            write_text(aside / MANIFEST, json.dumps(manifest, indent=1))
-            final = self.path(job)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                aside.rename(final)
-            except OSError:
-                if not self.has(job):
-                    raise
+            write_text(
+                aside / MANIFEST, json.dumps(manifest | {"digest": _digest(manifest)}, indent=1)
+            )
+            self.storage.publish(aside, _place(job))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(self.work(job), ignore_errors=True)
+        self.storage.forget(_work(job))
+
+    def ray(self, name: str) -> str:
+        """Where Ray Train or Tune may keep files of its own: a path or a URL."""
+        return self.storage.ray(name)
+
+    def forget_ray(self, name: str, run: str) -> None:
+        """Remove what one of their runs has kept there."""
+        self.storage.forget(f"work/{name}/{run}")
+
+    def results(self, kind: str, name: str) -> Path:
+        """The folder, on this machine, of what people read: runs, sweeps, studies."""
+        return self.storage.local / kind / name
+
+    def keep_results(self, kind: str, name: str) -> None:
+        """Let other machines find such a folder."""
+        self.storage.keep(f"{kind}/{name}", lambda files: [files])
+
+    def recall_results(self, kind: str, name: str) -> None:
+        """Bring such a folder here, if it lies elsewhere."""
+        self.storage.recall(f"{kind}/{name}")
+
+
+def _place(job: Job) -> str:
+    return f"artefacts/{job.stage}/{job.fingerprint}"
+
+
+def _work(job: Job) -> str:
+    return f"work/{job.stage}-{job.fingerprint}"
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    # As it reads back: JSON turns tuples into lists and numbers of keys into texts.
+    text = json.dumps(json.loads(json.dumps(manifest)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,7 +29,7 @@ from raw2s.orchestration.trials import (
     share,
     trial_scores,
 )
-from raw2s.pipeline import Plan, recipe, run_folder, trial
+from raw2s.pipeline import Plan, recipe, trial
 from raw2s.reports import cells
 from raw2s.reports.provenance import provenance
 from raw2s.reports.sweep.html import write_sweep
@@ -53,16 +53,19 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     """
     from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected
+    from raw2s.orchestration.visibility import check_storage
 
     console = console or Console()
     search = settings.sweep
     if search is None:
         raise ConfigError("the configuration has no `sweep`")
     known = _known(search)
-    folder = Path(settings.storage) / "sweeps" / settings.name
+    store = Store(settings.storage)
+    folder = store.results("sweeps", settings.name)
     trials = Trials(folder, settings, search, console)
     trials.check(known)
     try:
+        store.recall_results("sweeps", settings.name)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"storage {settings.storage} cannot be written: {error}") from error
@@ -71,12 +74,14 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     console.print(f"[bold]raw2s[/bold] sweep [bold]{settings.name}[/bold]", highlight=False)
     with connected(settings.cluster):
         check_cluster(settings)
+        check_storage(store)
         trials.do(known)
         trials.report()
         best = trials.best()
         console.print(f"  trial {best} is best; its configuration is tested", highlight=False)
         do_run(trials.chosen(), console=console)
     trials.report()
+    store.keep_results("sweeps", settings.name)
     console.print(
         f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}",
         highlight=False, soft_wrap=True,
@@ -160,7 +165,9 @@ class Trials:
         plans = [self._trial(values)[0] for values in [*todo, *probes]]
         if done:
             self.console.print(f"  {len(done)} trials found", style="dim", highlight=False)
-        part = share(self._make_shared(plans), len(todo) + left, self.run.cluster, nodes())
+        part = share(
+            self._make_shared(plans), len(todo) + left, self.run.cluster, list(nodes().values())
+        )
         if todo or left:
             self.console.print(
                 f"  {len(todo) + left} trials, {part.trials} at once", highlight=False
@@ -194,7 +201,9 @@ class Trials:
             test = self._test(self.outcomes[self.best()].values)
             if self.store.has(test):
                 chosen = summarise(pd.read_parquet(self.store.path(test) / "results.parquet"))
-                folder = os.path.relpath(run_folder(self.chosen()), self.folder)
+                folder = os.path.relpath(
+                    self.store.results("runs", self.chosen().name), self.folder
+                )
         experiment = self.run.experiments[self.search.experiment]
         write_sweep(
             self.folder,

@@ -88,10 +88,17 @@ def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None 
             task = experiment.task.model_copy(update={"data": source})
             experiment = experiment.model_copy(update={"task": task})
         experiments[name] = experiment
-    if "://" in run.storage:
-        raise ConfigError(f"storage {run.storage} is not a folder; every node must see one")
-    storage = str(Path(run.storage).expanduser().resolve())
-    return run.model_copy(update={"experiments": experiments, "storage": storage})
+    return run.model_copy(update={"experiments": experiments, "storage": _storage(run.storage)})
+
+
+def _storage(given: str) -> str:
+    if given.startswith("s3://"):
+        if not given.removeprefix("s3://").strip("/"):
+            raise ConfigError(f"storage {given} names no bucket")
+        return given.rstrip("/")
+    if "://" in given:
+        raise ConfigError(f"storage {given} is neither a folder nor s3://bucket/prefix")
+    return str(Path(given).expanduser().resolve())
 
 
 def dump(run: Run) -> str:

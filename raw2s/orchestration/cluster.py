@@ -90,20 +90,20 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def nodes() -> list[dict[str, float]]:
-    """CPUs and GPUs of each node of the connected cluster."""
+def nodes() -> dict[str, dict[str, float]]:
+    """CPUs and GPUs of each node of the connected cluster, by the node's id."""
     import ray
 
-    return [
-        {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
+    return {
+        node["NodeID"]: {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
         for node in ray.nodes()
         if node["Alive"]
-    ]
+    }
 
 
 def resources() -> dict[str, float]:
     """CPUs and GPUs of the whole cluster."""
-    have = nodes()
+    have = nodes().values()
     return {what: sum(node[what] for node in have) for what in ("CPU", "GPU")}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from raw2s.orchestration.training import train
 from raw2s.pipeline import STAGES, Plan
 from raw2s.stages import labels
 from raw2s.store import Job, Store
+
+_LOCKS = 256
+"""How many locks a process holds at most: each may be an open file."""
 
 
 def execute(
@@ -52,7 +56,9 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
     stage = jobs[0].stage
     if stage in stages.DRIVEN:
         for job in jobs:
-            stages.DRIVEN[stage](job, store)
+            with store.alone(job):
+                if not store.has(job):
+                    stages.DRIVEN[stage](job, store)
     elif stage in stages.COMPUTED:
         # Tasks may wait for one another, the weak judges should not have to start again.
         hosts.make_room(max(job.runtime.get("cpus", 1) for job in jobs))
@@ -60,14 +66,27 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
     elif stage in stages.TRAINED:
         shares = sorted(job.runtime["workers"] * job.runtime["cpus"] for job in jobs)
         hosts.make_room(sum(shares[-(cluster.train_runs or len(jobs)) :]))
-        train(jobs, store, board, runs=cluster.train_runs)
+        train(jobs, store, board, runs=cluster.train_runs, retries=cluster.retries)
     else:
-        requests = [labels.request(job, store) for job in jobs]
-        if stage in stages.ASKED_AT_ONCE:
-            answers = ask_at_once(requests, hosts, board)
-        else:
-            cpus, gpus = jobs[0].runtime["cpus"], jobs[0].runtime["gpus"]
-            actors = hosts.any(cluster.answer_actors, cpus, gpus)
-            answers = ask_in_turn(requests, actors, board)
-        for job, answer in zip(jobs, answers, strict=True):
-            labels.save(job, store, answer)
+        for at in range(0, len(jobs), _LOCKS):
+            some = jobs[at : at + _LOCKS]
+            with contextlib.ExitStack() as locks:
+                # Always in one order, so that of two runs none waits for what the other waits for;
+                # and whoever waits gives its hosts' places to whoever works.
+                for job in sorted(some, key=lambda job: job.fingerprint):
+                    locks.enter_context(store.alone(job, hosts.release))
+                _ask([job for job in some if not store.has(job)], store, cluster, board, hosts)
+
+
+def _ask(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: Hosts) -> None:
+    requests = [labels.request(job, store) for job in jobs]
+    if not requests:
+        return
+    if jobs[0].stage in stages.ASKED_AT_ONCE:
+        answers = ask_at_once(requests, hosts, board)
+    else:
+        cpus, gpus = jobs[0].runtime["cpus"], jobs[0].runtime["gpus"]
+        actors = hosts.any(cluster.answer_actors, cpus, gpus)
+        answers = ask_in_turn(requests, actors, board)
+    for job, answer in zip(jobs, answers, strict=True):
+        labels.save(job, store, answer)

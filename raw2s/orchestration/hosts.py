@@ -1,4 +1,4 @@
-"""Ray actors that host models, in pools that stay up from stage to stage.
+"""Pools of Ray actors that host models and stay up from stage to stage.
 
 The weak models that labelled are the ones that judge, and an actor whose model nobody needs takes
 over another.
@@ -7,99 +7,17 @@ over another.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from raw2s.checks import places
 from raw2s.orchestration.cluster import nodes, resources
-from raw2s.store import Job
+from raw2s.orchestration.host import ModelHost, Request
+from raw2s.orchestration.placement import Placement
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-
-@dataclass(frozen=True)
-class Request:
-    """A job's question to one model.
-
-    source: path, revision and trust_remote_code of the model. labels: number of classes of a
-    classifier, else None. operation, options: see `raw2s.models.operations`. rows: what to ask.
-    """
-
-    job: Job
-    source: Mapping[str, Any]
-    labels: int | None
-    operation: str
-    options: Mapping[str, Any]
-    rows: pd.DataFrame
-
-    @property
-    def model(self) -> str:
-        """Which model: its folder, or its hub name."""
-        return str(self.source["path"])
-
-    def without_rows(self) -> Request:
-        """The question alone."""
-        return replace(self, rows=pd.DataFrame())
-
-
-class ModelHost:
-    """The actor: holds one model at a time and answers blocks of rows for it."""
-
-    def __init__(self, board: ActorHandle) -> None:
-        import ray
-
-        from raw2s.trainers.process import quiet
-
-        quiet()
-        self._board = board
-        self._actor = ray.get_runtime_context().get_actor_id()
-        self._held: tuple[dict[str, Any], int | None] | None = None
-        self._ready = 0.0
-        self._model: Any = None
-        self._tokenizer: Any = None
-
-    def answer(self, request: Request, block: pd.DataFrame) -> pd.DataFrame:
-        """Answer the block's rows; loads the request's model if it is not the one held."""
-        import ray
-
-        from raw2s.models import operations
-
-        started = time.time()
-        self.load(request)
-        rows = operations.run(
-            self._model,
-            self._tokenizer,
-            block,
-            operation=request.operation,
-            options=request.options,
-            batch_size=request.job.runtime["batch_size"],
-        )
-        ray.get(self._board.add.remote(request.job.fingerprint, len(block)))
-        return rows.assign(
-            actor=self._actor,
-            actor_start=self._ready,
-            actor_first=started,
-            actor_end=time.time(),
-        )
-
-    def load(self, request: Request) -> None:
-        """Hold the request's model."""
-        from raw2s.models.committee import load_answering
-        from raw2s.models.loading import load_tokenizer
-
-        source, labels = dict(request.source), request.labels
-        if self._held == (source, labels):
-            return
-        self._held = self._model = None
-        self._tokenizer = load_tokenizer(**source)
-        self._model = load_answering(**source, labels=labels)
-        self._held = (source, labels)
-        self._ready = time.time()
 
 
 @dataclass(frozen=True)
@@ -119,6 +37,8 @@ class Share:
 class _Pool:
     share: Share
     actors: list[ActorHandle]
+    nodes: list[str]
+    """Where each actor was sent; one that had to start again may be elsewhere."""
 
 
 class Hosts:
@@ -142,15 +62,15 @@ class Hosts:
     def waves(self, requests: Sequence[Request]) -> list[list[Request]]:
         """The requests in order, in groups whose pools may be up together."""
         waves: list[list[Request]] = []
-        free: dict[str, float] = {}
+        held: list[_Pool] = []
         for request in requests:
             share = self._share(request)
-            full = not waves or len(waves[-1]) == self._limit
-            if full or any(share.total(what) > free[what] for what in free):
+            places = self._places(share, held)
+            if not waves or places is None:
                 waves.append([])
-                free = dict(self._room())
+                held, places = [], self._places(share, [])
             waves[-1].append(request)
-            free = {what: free[what] - share.total(what) for what in free}
+            held.append(_Pool(share, [], places or []))
         return waves
 
     def bring_up(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
@@ -162,11 +82,10 @@ class Hosts:
         import ray
 
         wanted = {request.model: self._share(request) for request in requests}
-        for model, share in wanted.items():
-            pool = self._pools.pop(model, None)
-            if pool is None and not self._fits(share):
-                pool = self._give_up(share, wanted)
-            self._pools[model] = pool or self._start(share)
+        if not self._provide(wanted):
+            # What stayed up stands where the others would have to be.
+            self.release()
+            self._provide(wanted)
         pools = [self._pools[request.model].actors for request in requests]
         ray.get(
             [
@@ -188,9 +107,11 @@ class Hosts:
         ]
         if not up:
             share = Share(self._fitting(actors, cpus, gpus), cpus, gpus)
-            if not self._fits(share):
+            places = self._places(share, self._pools.values())
+            if places is None:
                 self.release()
-            self._pools[""] = self._start(share)
+                places = self._places(share, [])
+            self._pools[""] = self._start(share, places)
             up = self._pools[""].actors
         return up
 
@@ -211,11 +132,37 @@ class Hosts:
         cpus, gpus = runtime["cpus"], runtime["gpus"]
         return Share(self._fitting(runtime["actors"], cpus, gpus), cpus, gpus)
 
-    def _fits(self, share: Share) -> bool:
+    def _provide(self, wanted: Mapping[str, Share]) -> bool:
+        """Have a pool for each wanted model; False where one finds no room beside the others."""
+        for model, share in wanted.items():
+            pool = self._pools.pop(model, None)
+            if pool is None:
+                places = self._places(share, self._pools.values())
+                if places is None:
+                    pool = self._give_up(share, wanted)
+                    places = self._places(share, self._pools.values())
+                if pool is None and places is None and self._pools:
+                    return False
+                pool = pool or self._start(share, places)
+            self._pools[model] = pool
+        return True
+
+    def _places(self, share: Share, held: Iterable[_Pool]) -> list[str] | None:
+        """The nodes that a pool's actors would go to beside these pools; None without room."""
+        pools = list(held)
         room = self._room()
-        return (self._limit is None or len(self._pools) < self._limit) and all(
-            self._held(what) + share.total(what) <= room[what] for what in room
-        )
+        if len(pools) == self._limit or any(
+            sum(pool.share.total(what) for pool in pools) + share.total(what) > room[what] + 1e-9
+            for what in room
+        ):
+            return None
+        placement = Placement(nodes())
+        for pool in pools:
+            for node in pool.nodes:
+                placement.take(node, pool.share.cpus, pool.share.gpus)
+        places = [placement.place(share.cpus, share.gpus) for _ in range(share.actors)]
+        found = [place for place in places if place is not None]
+        return found if len(found) == share.actors else None
 
     def _give_up(self, share: Share, wanted: Mapping[str, Share]) -> _Pool | None:
         """A pool of this share that nobody wants now, for another model; without one, unwanted
@@ -226,20 +173,28 @@ class Hosts:
                 return self._pools.pop(model)
         for model in spare:
             self._end(model)
-            if self._fits(share):
+            if self._places(share, self._pools.values()) is not None:
                 break
         return None
 
-    def _start(self, share: Share) -> _Pool:
+    def _start(self, share: Share, places: list[str] | None) -> _Pool:
+        """Start a pool on these nodes, or wherever there will be room."""
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         # An actor that dies comes back and its block is asked again.
         host = ray.remote(max_restarts=-1, max_task_retries=-1)(ModelHost)
-        options = {"num_cpus": share.cpus, "num_gpus": share.gpus}
+        options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus}
+        # Where that node is gone, or other work has filled it, another one serves as well.
+        strategies: list[Any] = [
+            NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
+            for node in places or []
+        ] or ["DEFAULT"] * share.actors
         actors: list[Any] = [
-            host.options(**options).remote(self._board) for _ in range(share.actors)
+            host.options(**options, scheduling_strategy=strategy).remote(self._board)
+            for strategy in strategies
         ]
-        return _Pool(share, actors)
+        return _Pool(share, actors, places or [])
 
     def _end(self, model: str) -> None:
         import ray
@@ -257,4 +212,4 @@ class Hosts:
         """As many of the actors as there is room for, at least one."""
         room = self._room()
         most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-        return max(1, min(actors, int(most), places(nodes(), cpus, gpus)))
+        return max(1, min(actors, int(most), places(list(nodes().values()), cpus, gpus)))

@@ -5,39 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raw2s.errors import ConfigError
-from raw2s.store import Job, Store
+from raw2s.errors import ConfigError, StorageError
+from raw2s.store import Address, Job, Store
 
 
 def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
     """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow.
 
-    A ConfigError of one of them is raised as it is.
+    A ConfigError or StorageError of one of them is raised as it is.
     """
     import ray
     from ray.exceptions import RayTaskError
 
     @ray.remote(max_retries=0)
-    def work(job: Job, root: str, board: Any) -> None:
+    def work(job: Job, storage: Address, board: Any) -> None:
         from raw2s import stages
         from raw2s.orchestration.progress import reporter
         from raw2s.trainers.process import quiet
 
         quiet()
-        store = Store(root)
+        store = storage.open()
         with store.alone(job):
             if not store.has(job):
+                store.recall_work(job)
                 stages.COMPUTED[job.stage](job, store, reporter(board, job))
 
+    storage = store.address()
     waiting = [
         work.options(
             num_cpus=job.runtime.get("cpus", 1), num_gpus=job.runtime.get("gpus", 0)
-        ).remote(job, str(store.root), board)
+        ).remote(job, storage, board)
         for job in jobs
     ]
     try:
         ray.get(waiting)
     except RayTaskError as error:
-        if isinstance(error.cause, ConfigError):
+        if isinstance(error.cause, ConfigError | StorageError):
             raise error.cause from None
         raise

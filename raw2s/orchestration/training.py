@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from raw2s.errors import ConfigError, StorageError
 from raw2s.store import Job, Store
+
+_LOG = logging.getLogger(__name__)
+# What a second try would meet again. A lost process shows as an error of Ray's, and in those that
+# were connected to it as a RuntimeError of the connection.
+_ITS_OWN_FAULT = (
+    ValueError, TypeError, LookupError, AttributeError, NameError, ImportError, AssertionError,
+    NotImplementedError, MemoryError,
+)  # fmt: skip
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -27,7 +36,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, int(config["cpus"])))
-    store = Store(config["storage"])
+    store = config["storage"].open()
     for job in config["jobs"]:
         # Another run may train the same model: one does, the other finds it.
         with store.alone(job) if rank == 0 else contextlib.nullcontext():
@@ -38,12 +47,17 @@ def _train_worker(config: dict[str, Any]) -> None:
                 torch.distributed.broadcast_object_list(agreed, src=0)
                 done = agreed[0]
             if not done:
+                if context.get_local_rank() == 0:
+                    store.recall_work(job)
+                if torch.distributed.is_initialized():
+                    torch.distributed.barrier()
                 report = reporter(config["board"], job) if rank == 0 else stages.no_progress
                 stages.TRAINED[job.stage](job, store, rank, report)
 
 
-def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None) -> None:
-    """Train every job's model; `runs`: how many Ray Train runs share them (None: one each).
+def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, retries: int) -> None:
+    """Train every job's model; `runs`: how many Ray Train runs share them (None: one each),
+    `retries`: how often one is started again after workers were lost.
 
     Jobs that need the same workers may share a run. A job that was killed goes on from its own
     last checkpoint, whichever run it is in.
@@ -56,29 +70,47 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None) ->
         count = min(len(members), runs or len(members))
         groups += [(shape, members[first::count]) for first in range(count)]
     with ThreadPoolExecutor(max_workers=len(groups)) as threads:
-        for done in [threads.submit(_run, shape, group, store, board) for shape, group in groups]:
+        for done in [
+            threads.submit(_run, shape, group, store, board, retries) for shape, group in groups
+        ]:
             done.result()
 
 
-def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any) -> None:
-    from ray.train import RunConfig, ScalingConfig
+def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retries: int) -> None:
+    from ray.train import RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     workers, cpus, gpus = shape
-    folder = store.root / "work" / "ray_train"
-    # Never one that was there: Ray Train's snapshot of it would say "finished".
-    name = f"{jobs[0].fingerprint[:8]}-{uuid.uuid4().hex[:8]}"
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    try:
-        TorchTrainer(
-            _train_worker,
-            train_loop_config={
-                "jobs": jobs, "storage": str(store.root), "board": board, "cpus": cpus,
-            },
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
-            ),
-            run_config=RunConfig(name=name, storage_path=str(folder)),
-        ).fit()  # fmt: skip
-    finally:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for left in range(retries, -1, -1):
+        # Never one that was there: Ray Train's snapshot of it would say "finished".
+        name = f"{jobs[0].fingerprint[:8]}-{uuid.uuid4().hex[:8]}"
+        try:
+            TorchTrainer(
+                _train_worker,
+                train_loop_config={
+                    "jobs": jobs, "storage": store.address(), "board": board, "cpus": cpus,
+                },
+                scaling_config=ScalingConfig(
+                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+                ),
+                run_config=RunConfig(name=name, storage_path=store.ray("ray_train")),
+            ).fit()  # fmt: skip
+            return
+        except WorkerGroupError as error:
+            failures = list(error.worker_failures.values())
+            for failure in failures:
+                if isinstance(failure, ConfigError | StorageError):
+                    raise failure from None
+            if not left or any(isinstance(failure, _ITS_OWN_FAULT) for failure in failures):
+                raise
+            _LOG.warning(
+                "%s: training workers were lost, those that are there go on from the last "
+                "checkpoint (%s)", ", ".join(job.title for job in jobs), _first_line(failures),
+            )  # fmt: skip
+        finally:
+            store.forget_ray("ray_train", name)
+
+
+def _first_line(failures: Sequence[BaseException]) -> str:
+    return next((str(failure).strip().partition("\n")[0] for failure in failures), "no reason told")

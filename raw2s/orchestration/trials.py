@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ def _tune(
     from ray import tune
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    folder = Store(run.storage).root / "work" / "tune"
+    store = Store(run.storage)
     name = f"{run.name}-{os.getpid()}"
 
     class Told(tune.Callback):
@@ -172,11 +171,14 @@ def _tune(
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name=name, storage_path=str(folder), callbacks=[Told(search, done)], verbose=0
+                name=name,
+                storage_path=store.ray("tune"),
+                callbacks=[Told(search, done)],
+                verbose=0,
             ),
         ).fit()
     finally:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        store.forget_ray("tune", name)
 
 
 def _trial(config: dict[str, Any], run: Run, search: Search, part: Share) -> dict[str, Any]:

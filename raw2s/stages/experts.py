@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raw2s.config import Ensemble, Model, Training
@@ -58,5 +59,6 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
         out=store.work(job) / "model",
         work=store.work(job),
         progress=progress,
+        keep=partial(store.keep_work, job),
     )
     commit(job, store, rank, {"rounds": notes}, started)

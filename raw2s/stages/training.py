@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -80,6 +81,7 @@ def pretrain(job: Job, store: Store, progress: Progress) -> None:
                 out=folder,
                 work=store.work(job),
                 progress=progress,
+                keep=partial(store.keep_work, job),
             )
         )
         notes["compute"] = [[started, time.time()]]
@@ -220,6 +222,7 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
         out=out,
         work=store.work(job),
         progress=progress,
+        keep=partial(store.keep_work, job),
     )
     commit(
         job,
@@ -255,6 +258,7 @@ def _fine_tune(
         work=store.work(job),
         progress=progress,
         validation=validation,
+        keep=partial(store.keep_work, job),
     )
     commit(job, store, rank, notes | {"rows": len(items)}, started)
 

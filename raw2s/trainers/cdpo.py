@@ -14,7 +14,14 @@ from raw2s.config import Training
 from raw2s.method.preference import robust_label_smoothing
 from raw2s.models.loading import load_causal_lm, load_tokenizer
 from raw2s.trainers.arguments import trainer_arguments
-from raw2s.trainers.process import Progress, fresh_process, last_checkpoint, progress_callback
+from raw2s.trainers.process import (
+    Keep,
+    Progress,
+    fresh_process,
+    keeping_callback,
+    last_checkpoint,
+    progress_callback,
+)
 
 
 class Pair(TypedDict):
@@ -62,6 +69,7 @@ def train_cdpo(
     out: Path,
     work: Path,
     progress: Progress,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Train the student at `source` on preference pairs and save it in `out`.
 
@@ -90,6 +98,7 @@ def train_cdpo(
             processing_class=tokenizer,
             callbacks=[progress_callback(progress)],
         )
+        trainer.add_callback(keeping_callback(keep))
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
         trainer.save_model(str(out))
         if trainer.is_world_process_zero():

@@ -25,7 +25,7 @@ from raw2s.models.loading import load_tokenizer
 from raw2s.store import write_text
 from raw2s.trainers.batches import ClassificationItem, GenerationItem
 from raw2s.trainers.mistakes import mistakes, samples
-from raw2s.trainers.process import Progress
+from raw2s.trainers.process import Keep, Progress, keep_all
 from raw2s.trainers.sft import Items, Loss, fine_tune
 
 Rounds = Boosting | Bagging
@@ -45,13 +45,14 @@ def train_experts(
     out: Path,
     work: Path,
     progress: Progress,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Train the rounds' experts and write their committee into `out`.
 
     items, validation: as for `fine_tune`, against the ground truth. `work` holds what a killed call
-    goes on from. Returns each round's error, the experts kept with their votes, and why the rounds
-    ended; without an expert that beats epsilon the first stands alone. Raises ValueError for an
-    epsilon that is 0 or 1.
+    goes on from; `keep` is called as for `fine_tune`, and after each round. Returns each round's
+    error, the experts kept with their votes, and why the rounds ended; without an expert that beats
+    epsilon the first stands alone. Raises ValueError for an epsilon that is 0 or 1.
     """
     wrong = partial(
         mistakes,
@@ -89,8 +90,10 @@ def train_experts(
             work=work / f"round-{number}",
             progress=partial(_of_all_rounds, progress, number, ensemble.rounds),
             validation=validation,
+            keep=keep,
         )
         rounds = _agreed(ensemble, judge)
+        keep_all(keep)
     experts, votes = rounds.experts or [0], rounds.alphas or [1.0]
     if _first_rank():
         for number in set(range(len(rounds.errors))) - set(experts):

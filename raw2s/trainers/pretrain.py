@@ -11,7 +11,14 @@ import torch
 from raw2s.config import Scratch
 from raw2s.models.loading import load_tokenizer
 from raw2s.models.scratch import count_parameters, new_model
-from raw2s.trainers.process import Progress, fresh_process, last_checkpoint, progress_callback
+from raw2s.trainers.process import (
+    Keep,
+    Progress,
+    fresh_process,
+    keeping_callback,
+    last_checkpoint,
+    progress_callback,
+)
 
 
 def pretrain(
@@ -22,6 +29,7 @@ def pretrain(
     out: Path,
     work: Path,
     progress: Progress,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Train a language model on `texts` and save it, with its tokenizer, in `out`.
 
@@ -73,6 +81,7 @@ def pretrain(
             data_collator=DataCollatorForLanguageModeling(tokens, mlm=False),
             callbacks=[progress_callback(progress)],
         )
+        trainer.add_callback(keeping_callback(keep))
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
         trainer.save_model(str(out))
         tokens.save_pretrained(str(out))

@@ -14,6 +14,9 @@ from typing import Any
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
+Keep = Callable[[Callable[[dict[str, Any]], list[dict[str, Any]]], bool], None]
+"""Called with a function that tells the first rank what each has, and whether this rank is its
+machine's first; see `raw2s.store.Store.keep_work`."""
 
 
 @contextlib.contextmanager
@@ -64,6 +67,40 @@ def last_checkpoint(work: Path) -> str | None:
         and (path / "trainer_state.json").is_file()
     ]
     return str(max(found)[1]) if found else None
+
+
+def keep_all(keep: Keep | None) -> None:
+    """Let other machines find the unfinished work; every rank calls it, at the same step."""
+    if keep is None:
+        return
+    import torch.distributed as group
+
+    several = group.is_initialized()
+    if several:
+        # Whoever shares this machine has written its part.
+        group.barrier()
+
+    def gather(mine: dict[str, Any]) -> list[dict[str, Any]]:
+        if not several:
+            return [mine]
+        told: list[dict[str, Any]] | None = None
+        if group.get_rank() == 0:
+            told = [{} for _ in range(group.get_world_size())]
+        group.gather_object(mine, told)
+        return told or []
+
+    keep(gather, os.environ.get("LOCAL_RANK", "0") == "0")
+
+
+def keeping_callback(keep: Keep | None) -> Any:
+    """A transformers callback that does so after each checkpoint; the last one to be added."""
+    from transformers import TrainerCallback
+
+    class Kept(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            keep_all(keep)
+
+    return Kept()
 
 
 def progress_callback(progress: Progress) -> Any:

@@ -25,7 +25,14 @@ from raw2s.trainers.batches import (
     GenerationCollator,
     GenerationItem,
 )
-from raw2s.trainers.process import Progress, fresh_process, last_checkpoint, progress_callback
+from raw2s.trainers.process import (
+    Keep,
+    Progress,
+    fresh_process,
+    keeping_callback,
+    last_checkpoint,
+    progress_callback,
+)
 
 
 @dataclass(frozen=True)
@@ -218,14 +225,15 @@ def fine_tune(
     work: Path,
     progress: Progress,
     validation: Items | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Train a model and save it in `out` as an ordinary transformers folder.
 
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last. Returns steps, tokens read (padding not counted) and the logged losses. All
-    ranks call it; rank 0's files count.
+    on from the last; `keep` is called after each. Returns steps, tokens read (padding not counted)
+    and the logged losses. All ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
@@ -254,6 +262,7 @@ def fine_tune(
             loss=loss,
             balanced=_balanced(loss, items, labels),
         )
+        trainer.add_callback(keeping_callback(keep))
         trainer.train(resume_from_checkpoint=last_checkpoint(work))
         trainer.save_model(str(out))
         if trainer.is_world_process_zero():

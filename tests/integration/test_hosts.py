@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from raw2s.models.loading import load_classifier, load_tokenizer
 from raw2s.models.operations import run
 from raw2s.models.scratch import new_model, train_tokenizer
-from raw2s.orchestration.hosts import Hosts, Request
+from raw2s.orchestration.host import Request
+from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.orchestration.progress import Board
-from raw2s.store import Job
+from raw2s.store import Job, Store
 
 TEXTS = [f"play {a} {b}" for a in ("jazz", "rock", "folk") for b in range(17)]
 
@@ -47,8 +49,8 @@ def board(ray_session: None) -> Iterator[Any]:
 def request(folder: str, *, actors: int = 1, cpus: float = 0.25, rows: int = 51) -> Request:
     runtime = {"actors": actors, "cpus": cpus, "gpus": 0, "batch_size": 4}
     table = pd.DataFrame({"id": [f"r{i}" for i in range(rows)], "text": TEXTS[:rows]})
-    job = Job("label", folder, {"folder": folder}, {}, runtime)
-    return Request(job, {"path": folder}, 2, "classify", {}, table)
+    job = Job("label", folder, {"source": {"path": folder}}, {}, runtime)
+    return Request(job, Store(Path(folder).parent).address(), 2, "classify", {}, table)
 
 
 def expected(folder: str, rows: pd.DataFrame) -> np.ndarray:
@@ -68,7 +70,7 @@ def test_every_model_answers_its_rows_in_their_order(folders: list[str], board: 
     for asked, answer in zip(requests, answers, strict=True):
         assert list(answer.rows["id"]) == list(asked.rows["id"])
         found = np.stack(answer.rows["probabilities"])
-        np.testing.assert_allclose(found, expected(asked.model, asked.rows), atol=1e-6)
+        np.testing.assert_allclose(found, expected(asked.job.title, asked.rows), atol=1e-6)
     assert [len(answer.actors) for answer in answers] == [2, 1, 1]
     every = [actor["actor"] for answer in answers for actor in answer.actors]
     assert len(set(every)) == 4

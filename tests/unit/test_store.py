@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def test_an_artefact_is_there_only_when_its_writing_ended(tmp_path: Path) -> Non
     assert (store.path(made) / "whole.txt").read_text() == "whole"
     manifest = store.manifest(made)
     assert manifest["notes"] == {"rows": 3}
-    assert manifest["files"] == {"whole.txt": 5}
+    assert manifest["files"] == {
+        "whole.txt": {"bytes": 5, "sha256": hashlib.sha256(b"whole").hexdigest()}
+    }
     assert not store.work(made).exists()
 
 

@@ -1,0 +1,123 @@
+"""The Ray actor that hosts a model, and what it is asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from raw2s.store import Address, Job
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+_DEATHS = 5
+"""How often a block may end the actor's process before it is given up."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job's question to one model.
+
+    storage: where the model lies, unless it is the hub's. labels: number of classes of a
+    classifier, else None. operation, options: see `raw2s.models.operations`. rows: what to ask.
+    """
+
+    job: Job
+    storage: Address
+    labels: int | None
+    operation: str
+    options: Mapping[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def model(self) -> str:
+        """Which model: the name of its artefact, or what the hub knows it by."""
+        if "model" in self.job.inputs:
+            return self.job.inputs["model"].fingerprint
+        return json.dumps(self.job.spec["source"], sort_keys=True)
+
+    def without_rows(self) -> Request:
+        """The question alone."""
+        return replace(self, rows=pd.DataFrame())
+
+
+class ModelHost:
+    """The actor: holds one model at a time and answers blocks of rows for it."""
+
+    def __init__(self, board: ActorHandle) -> None:
+        import ray
+
+        from raw2s.trainers.process import quiet
+
+        quiet()
+        self._board: Any = board
+        self._actor = ray.get_runtime_context().get_actor_id()
+        self._host = ray.util.get_node_ip_address()
+        self._held: tuple[str, int | None] | None = None
+        self._ready = 0.0
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> pd.DataFrame:
+        """Answer a block's rows; loads the request's model if it is not the one held.
+
+        A batch that does not fit into memory is halved and tried again; so is, from the second time
+        on, a block that has ended this actor's process (memory of the host that is full ends it
+        without an error). Raises RuntimeError for one that goes on doing so.
+        """
+        import ray
+
+        from raw2s.models import operations
+        from raw2s.models.memory import with_smaller_batches
+
+        job = request.job
+        block_of_job = f"{job.fingerprint} {number} {self._actor}"
+        tried: int = ray.get(self._board.begun.remote(block_of_job))
+        if tried > _DEATHS:
+            raise RuntimeError(
+                f"{job.title}: the {len(block)} rows from {block['id'].iloc[0]} on have ended the "
+                f"process of their model {tried} times; is the machine's memory full?"
+            )
+        started = time.time()
+        self.load(request)
+        rows, batch_size = with_smaller_batches(
+            lambda batch_size: operations.run(
+                self._model,
+                self._tokenizer,
+                block,
+                operation=request.operation,
+                options=request.options,
+                batch_size=batch_size,
+            ),
+            max(1, job.runtime["batch_size"] >> max(0, tried - 1)),
+        )
+        self._board.ended.remote(block_of_job)
+        return rows.assign(
+            actor=self._actor,
+            actor_host=self._host,
+            actor_start=self._ready,
+            actor_first=started,
+            actor_end=time.time(),
+            actor_batch=batch_size,
+        )
+
+    def load(self, request: Request) -> None:
+        """Hold the request's model."""
+        from raw2s.models.committee import load_answering
+        from raw2s.models.loading import load_tokenizer
+        from raw2s.stages.items import model_source
+
+        wanted = (request.model, request.labels)
+        if self._held == wanted:
+            return
+        self._held = self._model = None
+        source = model_source(request.job, request.storage.open())
+        self._tokenizer = load_tokenizer(**source)
+        self._model = load_answering(**source, labels=request.labels)
+        self._held = wanted
+        self._ready = time.time()

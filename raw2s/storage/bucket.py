@@ -1,0 +1,283 @@
+"""A storage that is a bucket of S3, or of a service that speaks its protocol.
+
+Each machine has a cache of its own, where artefacts are brought when something there reads them,
+and where work is done. Artefacts: the files go to a fresh folder, then the manifest is put on the
+condition that there is none; it names the folder, so of two writers one is whole and the other is
+nothing. Unfinished work: an index, put last, names the files of one consistent state.
+
+Credentials, region and endpoint are boto3's own (AWS_PROFILE, AWS_ENDPOINT_URL and so on).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raw2s.errors import ConfigError, StorageError
+from raw2s.storage.checksums import fault_in
+from raw2s.storage.folder import MANIFEST, Folder
+from raw2s.storage.lease import lease
+
+if TYPE_CHECKING:
+    from raw2s.storage import Gather
+
+PART = "part"
+"""The manifest's metadata that names the folder of its files."""
+INDEX = "index.json"
+_TRANSFERS = 8
+_DELETED_AT_ONCE = 1000
+
+
+class Bucket:
+    """What every machine reaches at `s3://bucket/prefix`; see `raw2s.storage.Storage`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import boto3
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            raise ConfigError(f"storage {url} needs boto3: pip install 'raw2s[s3]'") from error
+        self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._url = url
+        self._s3: Any = boto3.client("s3")
+        self._refused = ClientError
+        self.failures: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+        cache = os.environ.get("RAW2S_CACHE") or Path.home() / ".cache" / "raw2s"
+        self.local = Path(cache) / hashlib.sha256(url.encode()).hexdigest()[:16]
+        # What is brought here or made here lies as it would in a storage of its own.
+        self._cache = Folder(self.local)
+
+    def read(self, name: str) -> bytes:
+        """A small object's content; raises FileNotFoundError."""
+        return self._get(name)[0]
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small object if none of that name is there; whether it was put."""
+        return self.put(name, content, IfNoneMatch="*") is not None
+
+    def remove(self, name: str) -> None:
+        """Remove a small object if it is there."""
+        self._s3.delete_object(Bucket=self._bucket, Key=self._key(name))
+
+    def put(self, name: str, content: bytes, **condition: Any) -> str | None:
+        """Put an object; its ETag, or None where the condition is not fulfilled."""
+        try:
+            done = self._s3.put_object(
+                Bucket=self._bucket, Key=self._key(name), Body=content, **condition
+            )
+        except self._refused as error:
+            if _status(error) in (404, 409, 412):
+                return None
+            raise
+        return str(done["ETag"])
+
+    def age(self, name: str) -> tuple[float, str]:
+        """Seconds since an object was put, by the service's clock, and its ETag; raises
+        FileNotFoundError."""
+        head = self._head(name)
+        if head is None:
+            raise FileNotFoundError(name)
+        now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - head["LastModified"]).total_seconds(), str(head["ETag"])
+
+    def has(self, place: str) -> bool:
+        """Whether an artefact is there: its manifest is put last."""
+        return self._head(f"{place}/{MANIFEST}") is not None
+
+    def fetch(self, place: str, files: Mapping[str, Mapping[str, Any]]) -> Path:
+        """Bring an artefact to this machine's cache, once.
+
+        Raises StorageError where a file does not arrive as it was written.
+        """
+        manifest, metadata = self._get(f"{place}/{MANIFEST}")
+        here = self.local / place
+        if not _same(here / MANIFEST, manifest):
+            # One that another has dropped and made again.
+            self._cache.drop(place)
+            aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
+            try:
+                keys = {name: f"{place}/{metadata[PART]}/{name}" for name in files}
+                self._download(aside, keys)
+                if fault := fault_in(aside, files):
+                    self.drop(place)
+                    raise StorageError(
+                        f"{self._url}/{place}: {fault}; it was removed, run again to make it again"
+                    )
+                (aside / MANIFEST).write_bytes(manifest)
+                self._cache.publish(aside, place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return here
+
+    def fault(self, place: str, files: Mapping[str, Mapping[str, Any]]) -> str:
+        """What is wrong with the sizes of the artefact's objects, or with the files that are here.
+
+        The objects' checksums are compared when they are fetched.
+        """
+        manifest, metadata = self._get(f"{place}/{MANIFEST}")
+        sizes = dict(self._list(f"{place}/{metadata.get(PART)}/"))
+        for name, told in files.items():
+            size = sizes.get(f"{place}/{metadata.get(PART)}/{name}")
+            if size is None:
+                return f"{name} is missing"
+            if size != told["bytes"]:
+                return f"{name} has {size:,} bytes of {told['bytes']:,}"
+        if _same(self.local / place / MANIFEST, manifest) and fault_in(self.local / place, files):
+            # It is brought again from the bucket.
+            self._cache.drop(place)
+        return ""
+
+    def publish(self, folder: Path, place: str) -> None:
+        """Put the files, then the manifest; of two writers the first stays."""
+        part = uuid.uuid4().hex[:8]
+        manifest = (folder / MANIFEST).read_bytes()
+        files = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path != folder / MANIFEST
+        }
+        self._upload({f"{place}/{part}/{name}": path for name, path in files.items()})
+        put = self.put(f"{place}/{MANIFEST}", manifest, IfNoneMatch="*", Metadata={PART: part})
+        if put is None:
+            self._delete(key for key, _ in self._list(f"{place}/{part}/"))
+        else:
+            self._cache.drop(place)
+            self._cache.publish(folder, place)
+
+    def drop(self, place: str) -> None:
+        """Remove an artefact, its manifest first."""
+        self.remove(f"{place}/{MANIFEST}")
+        self._delete(key for key, _ in self._list(f"{place}/"))
+        self._cache.drop(place)
+
+    def alone(
+        self, name: str, done: Callable[[], bool], waiting: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Hold a lease on the object `name`, renewed as long as the process lives."""
+        return lease(self, name, waiting)
+
+    def keep(self, place: str, gather: Gather, first: bool = True) -> None:
+        """Put what has changed of a local folder, then an index of all machines' files."""
+        known, mine = self._index(place), _versions(self.local / place) if first else {}
+        changed = {n: told for n, told in mine.items() if known.get(n, {}).get("at") != told["at"]}
+        for name, told in mine.items():
+            told["key"] = known[name]["key"] if name not in changed else self._fresh(place, name)
+        self._upload({told["key"]: self.local / place / name for name, told in changed.items()})
+        if ranks := gather(mine):
+            index = {name: told for rank in ranks for name, told in rank.items()}
+            self.put(f"{place}/{INDEX}", json.dumps(index).encode())
+            named = {told["key"] for told in index.values()} | {f"{place}/{INDEX}"}
+            self._delete(key for key, _ in self._list(f"{place}/") if key not in named)
+
+    def recall(self, place: str) -> None:
+        """Make a local folder what its index says; nothing of it stays where there is no index."""
+        index, folder = self._index(place), self.local / place
+        here = _versions(folder)
+        for name in here.keys() - index.keys():
+            (folder / name).unlink()
+        missing = {n: told for n, told in index.items() if here.get(n, {}).get("at") != told["at"]}
+        self._download(folder, {name: told["key"] for name, told in missing.items()})
+        for name, told in missing.items():
+            os.utime(folder / name, ns=(told["at"][1], told["at"][1]))
+
+    def forget(self, place: str) -> None:
+        """Remove a folder of unfinished work, its index first."""
+        self.remove(f"{place}/{INDEX}")
+        self._delete(key for key, _ in self._list(f"{place}/"))
+        self._cache.forget(place)
+
+    def ray(self, name: str) -> str:
+        """A prefix in it."""
+        return f"{self._url.rstrip('/')}/work/{name}"
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _fresh(self, place: str, name: str) -> str:
+        # A new name for each version: the last index stays true until there is a new one.
+        return f"{place}/{uuid.uuid4().hex[:8]}/{name}"
+
+    def _index(self, place: str) -> dict[str, dict[str, Any]]:
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(self.read(f"{place}/{INDEX}"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _get(self, name: str) -> tuple[bytes, dict[str, str]]:
+        try:
+            found = self._s3.get_object(Bucket=self._bucket, Key=self._key(name))
+        except self._refused as error:
+            if _status(error) == 404:
+                raise FileNotFoundError(f"{self._url}/{name}") from error
+            raise
+        return found["Body"].read(), found["Metadata"]
+
+    def _head(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._s3.head_object(Bucket=self._bucket, Key=self._key(name))
+        except self._refused as error:
+            if _status(error) == 404:
+                return None
+            raise
+        return found
+
+    def _list(self, start: str) -> Iterator[tuple[str, int]]:
+        """The names, below the prefix, and sizes of the objects whose names start so."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._key(start)
+        )
+        for page in pages:
+            for found in page.get("Contents", []):
+                yield found["Key"].removeprefix(self._prefix), found["Size"]
+
+    def _delete(self, names: Iterable[str]) -> None:
+        objects = [{"Key": self._key(name)} for name in names]
+        for first in range(0, len(objects), _DELETED_AT_ONCE):
+            some = objects[first : first + _DELETED_AT_ONCE]
+            self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": some})
+
+    def _upload(self, files: Mapping[str, Path]) -> None:
+        def one(name: str) -> None:
+            self._s3.upload_file(str(files[name]), self._bucket, self._key(name))
+
+        with ThreadPoolExecutor(_TRANSFERS) as threads:
+            list(threads.map(one, files))
+
+    def _download(self, folder: Path, keys: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def one(name: str) -> None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self._s3.download_file(self._bucket, self._key(keys[name]), str(folder / name))
+
+        with ThreadPoolExecutor(_TRANSFERS) as threads:
+            list(threads.map(one, keys))
+
+
+def _versions(folder: Path) -> dict[str, dict[str, Any]]:
+    """The files below a folder by name, each with its size and time of change, "at"."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            found[path.relative_to(folder).as_posix()] = {"at": [stat.st_size, stat.st_mtime_ns]}
+    return found
+
+
+def _same(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

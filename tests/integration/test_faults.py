@@ -1,0 +1,157 @@
+"""Faults while the tiny configuration runs: it ends by itself, with the undisturbed results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pandas as pd
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+
+TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+
+
+def command(storage: object, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "raw2s.cli", "run", str(TINY), "--set", f"storage={storage}", *more
+    ]  # fmt: skip
+
+
+def start(storage: object, *more: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(storage, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, **options,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    printed, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def results(folder: Path, name: str = "tiny") -> pd.DataFrame:
+    return pd.read_parquet(folder / "runs" / name / "results.parquet")
+
+
+def manifests(storage: Path) -> dict[str, int]:
+    return {
+        str(path.parent.relative_to(storage)): path.stat().st_mtime_ns
+        for path in storage.glob("artefacts/*/*/manifest.json")
+    }
+
+
+def kill_one(process: subprocess.Popen[str], title: str, when: Callable[[], object]) -> None:
+    """Kill a process of the run's own Ray as soon as `when` says so."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if when():
+            for child in psutil.Process(process.pid).children(recursive=True):
+                try:
+                    if title in child.cmdline()[0]:
+                        child.kill()
+                        return
+                except (psutil.Error, IndexError):
+                    continue
+        time.sleep(0.02)
+    pytest.fail(f"no {title} to kill")
+
+
+def test_a_lost_host_and_a_lost_training_worker(undisturbed: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    # A checkpoint at every step: how, not what.
+    sets = [
+        word
+        for name in ("topics", "slots")
+        for word in ("--set", f"experiments.{name}.strong_training.checkpoint_steps=1")
+    ]
+    process = start(storage, *sets)
+    labels = storage / "artefacts" / "label"
+    kill_one(process, "ModelHost", lambda: list(storage.glob("artefacts/finetune/*")))
+    kill_one(process, "TrainWorker", lambda: list(storage.glob("work/student-*/checkpoint-*")))
+    printed = ended(process)
+    assert "training workers were lost" in printed
+    assert labels.is_dir()
+    pd.testing.assert_frame_equal(results(storage), results(undisturbed))
+    assert manifests(storage).keys() == manifests(undisturbed).keys()
+
+
+def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None:
+    storage = shutil.copytree(undisturbed, tmp_path / "storage")
+    [result, *_] = storage.glob("artefacts/results/*/results.parquet")
+    content = bytearray(result.read_bytes())
+    content[len(content) // 2] ^= 1
+    result.write_bytes(bytes(content))
+    for stage, file in (("label", "rows.parquet"), ("supervision", "manifest.json")):
+        [path, *_] = storage.glob(f"artefacts/{stage}/*/{file}")
+        path.write_bytes(path.read_bytes()[:-7])
+    printed = ended(start(storage))
+    for stage in ("results", "label", "supervision"):
+        assert f"damaged, to be made again: {stage}" in printed
+    pd.testing.assert_frame_equal(results(storage), results(undisturbed))
+    assert manifests(storage).keys() == manifests(undisturbed).keys()
+
+
+def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    log = tmp_path / "made"
+    both = [
+        start(storage, "--set", f"name={name}", env=os.environ | {"RAW2S_TEST_LOG": str(log)})
+        for name in ("one", "other")
+    ]
+    seen: dict[str, int] = {}
+    while any(process.poll() is None for process in both):
+        # What is there stays as it is: nothing is made a second time over it.
+        now = manifests(storage)
+        assert {path: now.get(path) for path in seen} == seen
+        seen = now
+        time.sleep(0.2)
+    for process, name in zip(both, ("one", "other"), strict=True):
+        ended(process)
+        pd.testing.assert_frame_equal(results(storage, name), results(undisturbed))
+    # Every attempt to make an artefact leaves a folder aside; none came too late.
+    assert not list(storage.glob("work/aside-*"))
+    assert manifests(storage).keys() == manifests(undisturbed).keys()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, str]]:
+    """The environment in which a bucket of a local S3 service is found."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    found = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    session = boto3.session.Session("key", "secret", region_name="us-east-1")
+    session.client("s3", endpoint_url=found["AWS_ENDPOINT_URL"]).create_bucket(Bucket="raw2s")
+    yield found
+    server.stop()
+
+
+def test_a_bucket_serves_as_storage(
+    undisturbed: Path, tmp_path: Path, bucket: dict[str, str]
+) -> None:
+    def run(machine: str) -> str:
+        cache = {"RAW2S_CACHE": str(tmp_path / machine)}
+        return ended(start("s3://raw2s/experiments", env=os.environ | bucket | cache))
+
+    run("one")
+    [folder] = (tmp_path / "one").iterdir()
+    pd.testing.assert_frame_equal(results(folder), results(undisturbed))
+    assert manifests(folder).keys() == manifests(undisturbed).keys()
+    assert "every stage is done already" in run("other")
+    [folder] = (tmp_path / "other").iterdir()
+    pd.testing.assert_frame_equal(results(folder), results(undisturbed))
+    # It fetched the results, not the models.
+    assert not list(folder.glob("artefacts/finetune/*"))

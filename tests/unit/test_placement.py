@@ -1,0 +1,45 @@
+"""Actors are spread over the nodes and never sent where they do not fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raw2s.orchestration.placement import Placement
+
+
+def test_actors_are_spread_and_fractions_share_a_gpu() -> None:
+    placement = Placement({"a": {"CPU": 4, "GPU": 1}, "b": {"CPU": 8, "GPU": 2}})
+    assert [placement.place(1, 0) for _ in range(6)] == ["b", "b", "b", "b", "a", "b"]
+    # Two thirds of a GPU: only one fits on each, and never parts of two.
+    assert [placement.place(0.1, 0.6) for _ in range(4)] == ["b", "b", "a", None]
+    # What is left of each takes a small one.
+    assert Counter(placement.place(0.1, 0.4) for _ in range(4)) == {"a": 1, "b": 2, None: 1}
+
+
+def test_whole_gpus_need_whole_ones() -> None:
+    placement = Placement({"a": {"CPU": 8, "GPU": 2}})
+    placement.take("a", 1, 0.5)
+    assert placement.place(1, 2) is None
+    assert placement.place(1, 1) == "a"
+    assert placement.place(1, 1) is None
+    # The begun one still has room.
+    assert placement.place(1, 0.5) == "a"
+
+
+def test_a_node_that_is_gone_holds_nothing() -> None:
+    placement = Placement({"a": {"CPU": 1, "GPU": 0}})
+    placement.take("gone", 1, 0)
+    assert placement.place(1, 0) == "a"
+
+
+@pytest.mark.parametrize("unit", [0.1, 0.25, 0.3, 1.0])
+@given(cpus=st.lists(st.integers(0, 8), min_size=1, max_size=4))
+def test_equal_actors_fill_every_node(cpus: list[int], unit: float) -> None:
+    placement = Placement({str(n): {"CPU": have, "GPU": 0} for n, have in enumerate(cpus)})
+    room = sum(int(have / unit + 1e-9) for have in cpus)
+    assert all(placement.place(unit, 0) is not None for _ in range(room))
+    assert placement.place(unit, 0) is None

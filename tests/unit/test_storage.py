@@ -1,0 +1,266 @@
+"""A folder and a bucket keep the same promises; the bucket is served by moto over HTTP."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from raw2s.errors import StorageError
+from raw2s.integrity import remove_damaged
+from raw2s.storage import lease as leases
+from raw2s.store import Job, Store
+
+Make = Callable[[str], Store]
+"""A store as one machine sees it, by the machine's name."""
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def machine(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    if request.param == "folder":
+        return lambda name: Store(tmp_path / "storage")
+    bucket(request.getfixturevalue("service"), tmp_path, monkeypatch)
+
+    def store(name: str) -> Store:
+        monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / name))
+        return Store(f"s3://{tmp_path.name.replace('_', '-').lower()}/some/where")
+
+    return store
+
+
+def bucket(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("AWS_ENDPOINT_URL", service), ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket=tmp_path.name.replace("_", "-").lower())
+
+
+def made(store: Store, job: Job, text: str = "whole") -> None:
+    with store.write(job) as (folder, notes):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.txt").write_text(text)
+        (folder / "b.txt").write_text("b")
+        notes["rows"] = 3
+
+
+def test_what_one_machine_writes_another_reads(machine: Make) -> None:
+    one, other, job = machine("one"), machine("other"), Job("label", "title", {"x": (1, 2)})
+    assert not one.has(job)
+    with pytest.raises(FileNotFoundError):
+        one.manifest(job)
+    made(one, job)
+    assert other.has(job)
+    assert (other.path(job) / "deep" / "a.txt").read_text() == "whole"
+    assert other.manifest(job)["notes"] == {"rows": 3}
+    assert other.fault(job) == ""
+    other.drop(job)
+    assert not one.has(job)
+    made(other, job, "again")
+    assert (one.path(job) / "deep" / "a.txt").read_text() == "again"
+
+
+def test_of_two_writers_the_first_stays_whole(machine: Make) -> None:
+    one, other, job = machine("one"), machine("other"), Job("label", "title", {})
+    with one.write(job) as (folder, _):
+        (folder / "b.txt").write_text("second")
+        made(other, job)
+    for store in (one, other, machine("third")):
+        assert store.fault(job) == ""
+        assert (store.path(job) / "deep" / "a.txt").read_text() == "whole"
+        assert (store.path(job) / "b.txt").read_text() == "b"
+
+
+def test_an_address_opens_the_same_storage_only(machine: Make, tmp_path: Path) -> None:
+    address = machine("one").address()
+    assert address == machine("other").address()
+    machine("other")
+    assert address.open().root == address.root
+    machine("other").storage.remove("storage.json")
+    with pytest.raises(StorageError, match="does not see the storage"):
+        address.open()
+    assert machine("one").address() != address
+    with pytest.raises(StorageError, match="does not see the storage"):
+        address.open()
+
+
+def test_unfinished_work_moves_to_another_machine(machine: Make) -> None:
+    one, other, job = machine("one"), machine("other"), Job("student", "s", {})
+    for step in ("1", "2"):
+        folder = one.work(job) / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "state").write_text(step)
+        (one.work(job) / "log").write_text("log")
+        if step == "2":
+            (one.work(job) / "checkpoint-1" / "state").unlink()
+        one.keep_work(job, lambda mine: [mine])
+    other.recall_work(job)
+    found = {path.relative_to(other.work(job)).as_posix(): path.read_text()
+             for path in other.work(job).rglob("*") if path.is_file()}  # fmt: skip
+    assert found == {"checkpoint-2/state": "2", "log": "log"}
+    made(other, job)
+    one.storage.forget(f"work/{other.work(job).name}")
+    again = machine("third")
+    again.recall_work(job)
+    assert not [path for path in again.work(job).rglob("*") if path.is_file()]
+
+
+def test_ranks_of_two_machines_keep_one_state(
+    tmp_path: Path, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(service, tmp_path, monkeypatch)
+    url, job, stores = f"s3://{tmp_path.name.replace('_', '-').lower()}", Job("student", "", {}), []
+    for rank in range(2):
+        monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / str(rank)))
+        stores.append(Store(url))
+        stores[-1].work(job).mkdir(parents=True)
+        (stores[-1].work(job) / f"shard-{rank}").write_text(str(rank))
+    told: list[dict[str, object]] = []
+    stores[1].keep_work(job, lambda mine: told.append(mine) or [])
+    stores[0].keep_work(job, lambda mine: [mine, *told])
+    monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "new"))
+    new = Store(url)
+    new.recall_work(job)
+    assert sorted(path.name for path in new.work(job).iterdir()) == ["shard-0", "shard-1"]
+    # What is there already is not brought again, what the index lacks goes.
+    before = (new.work(job) / "shard-0").stat().st_mtime_ns
+    (new.work(job) / "half").write_text("half")
+    new.recall_work(job)
+    assert sorted(path.name for path in new.work(job).iterdir()) == ["shard-0", "shard-1"]
+    assert (new.work(job) / "shard-0").stat().st_mtime_ns == before
+
+
+def test_one_works_alone(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LOOKED_EVERY", 0.01)
+    job, order = Job("student", "s", {}), []
+    one, other = machine("one"), machine("other")
+
+    def wait() -> None:
+        with other.alone(job):
+            order.append("second")
+
+    with one.alone(job):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def _hold(root: str, job: Job, held: multiprocessing.synchronize.Event) -> None:
+    with Store(root).alone(job):
+        held.set()
+        time.sleep(600)
+
+
+def test_a_killed_holder_holds_nobody_up(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LOOKED_EVERY", 0.05)
+    monkeypatch.setattr(leases, "STALE_AFTER", 1.5)
+    store, job = machine("one"), Job("student", "s", {})
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(store.root, job, held))
+    process.start()
+    assert held.wait(60)
+    process.kill()
+    process.join()
+    started = time.monotonic()
+    with store.alone(job):
+        pass
+    assert time.monotonic() - started < 10
+
+
+def test_a_renewed_lease_is_not_taken(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(service, tmp_path, monkeypatch)
+    monkeypatch.setattr(leases, "LOOKED_EVERY", 0.05)
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.2)
+    monkeypatch.setattr(leases, "STALE_AFTER", 1.5)
+    store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
+    entered = threading.Event()
+
+    def wait() -> None:
+        with store.alone(job):
+            entered.set()
+
+    with store.alone(job):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not entered.wait(3.5)
+    assert entered.wait(10)
+    thread.join()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "removed", "manifest", "half manifest"])
+def test_damage_is_found_and_its_artefact_removed(tmp_path: Path, harm: str) -> None:
+    store = Store(tmp_path)
+    weak = Job("finetune", "weak", {})
+    label = Job("label", "label", {}, {"model": weak})
+    result = Job("results", "results", {}, {"label": label})
+    for job in (weak, label, result):
+        made(store, job)
+    assert remove_damaged([weak, label, result], store) == []
+    hurt = result if "manifest" not in harm else label
+    file = store.path(hurt) / ("manifest.json" if "manifest" in harm else "deep/a.txt")
+    content = bytearray(file.read_bytes())
+    if harm in ("flipped", "manifest"):
+        content[len(content) // 2] ^= 1
+    elif harm in ("truncated", "half manifest"):
+        del content[len(content) // 2 :]
+    file.write_bytes(bytes(content))
+    if harm == "removed":
+        file.unlink()
+    (found,) = remove_damaged([weak, label, result], store)
+    assert found.job == hurt
+    assert not store.has(hurt)
+    assert ("manifest" in found.fault) == ("manifest" in harm)
+    assert store.has(weak)
+
+
+def test_damage_is_looked_for_in_all_that_is_still_to_be_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    weak = Job("finetune", "weak", {})
+    label = Job("label", "label", {}, {"model": weak})
+    result = Job("results", "results", {}, {"label": label})
+    for job in (weak, label):
+        made(store, job)
+        (store.path(job) / "b.txt").write_text("c")
+    # The results are missing, so the labels will be read, so the model.
+    assert [damage.job for damage in remove_damaged([weak, label, result], store)] == [label, weak]
+    made(store, weak)
+    made(store, label)
+    made(store, result)
+    (store.path(weak) / "b.txt").write_text("c")
+    # Nobody will read it, unless asked for.
+    assert remove_damaged([weak, label, result], store) == []
+    assert [damage.job for damage in remove_damaged([result, label, weak], store, [weak])] == [weak]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    store, job = Store(tmp_path), Job("label", "title", {})
+    with pytest.raises(OSError, match="No space"), store.write(job) as (folder, _):
+        (folder / "half").write_text("half")
+        raise OSError(28, os.strerror(28))
+    assert not store.has(job)
+    assert not list((tmp_path / "work").iterdir())
