@@ -22,7 +22,7 @@ from raw2s.models import heads
 from raw2s.models.batching import context_length
 
 _END_OF_TEXT = "<|endoftext|>"
-_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 def load_tokenizer(
@@ -121,6 +121,7 @@ def load_classifier(
             config=config,
             dtype="auto" if dtype is None else dtype,
             output_loading_info=True,
+            use_safetensors=True,
             **source,
         )
     head = () if trained else ("score.", "classifier.")
@@ -135,6 +136,7 @@ def _causal_lm(
         path,
         dtype="auto" if dtype is None else dtype,
         output_loading_info=True,
+        use_safetensors=True,
         **source,
         **options,
     )
@@ -190,7 +192,9 @@ def _check_weights(path: str) -> None:
     _check_folder(path)
     folder = Path(path)
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
-        raise FileNotFoundError(f"{path}: the folder holds no model weights (*.safetensors, *.bin)")
+        raise FileNotFoundError(
+            f"{path}: the folder holds no model weights (*.safetensors; pickled ones are not read)"
+        )
 
 
 def _check_complete(path: str, missing: set[str]) -> None:

@@ -185,8 +185,11 @@ def source_spec(model: Model) -> dict[str, Any]:
         if model.path.startswith(("/", ".", "~")):
             raise ConfigError(f"model {model.name}: there is no folder {model.path}")
         return {"source": source}
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise ConfigError(f"model {model.name}: folder {folder} holds no weights")
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"model {model.name}: folder {folder} holds no weights (*.safetensors; pickled ones "
+            "are not read)"
+        )
     source["path"] = str(folder.resolve())
     listing = {
         str(file.relative_to(folder)): [

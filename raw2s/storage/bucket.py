@@ -261,6 +261,9 @@ class Bucket:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             self._s3.download_file(self._bucket, self._key(keys[name]), str(folder / name))
 
+        for name in keys:
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise StorageError(f"{self._url}: a file would be written outside: {name}")
         with ThreadPoolExecutor(_TRANSFERS) as threads:
             list(threads.map(one, keys))
 

@@ -131,22 +131,30 @@ def bucket() -> Iterator[dict[str, str]]:
     host, port = server.get_host_and_port()
     found = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret-key", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
-    session = boto3.session.Session("key", "secret", region_name="us-east-1")
+    session = boto3.session.Session("key", "planted-secret-key", region_name="us-east-1")
     session.client("s3", endpoint_url=found["AWS_ENDPOINT_URL"]).create_bucket(Bucket="raw2s")
     yield found
     server.stop()
 
 
-def test_a_bucket_serves_as_storage(
+def test_a_bucket_serves_as_storage_and_no_secret_is_written(
     undisturbed: Path, tmp_path: Path, bucket: dict[str, str]
 ) -> None:
+    secrets = {name: f"planted-{n}-{name}" for n, name in enumerate(("HF_TOKEN", "WANDB_API_KEY"))}
+    secrets["AWS_SECRET_ACCESS_KEY"] = bucket["AWS_SECRET_ACCESS_KEY"]
+
     def run(machine: str) -> str:
         cache = {"RAW2S_CACHE": str(tmp_path / machine)}
-        return ended(start("s3://raw2s/experiments", env=os.environ | bucket | cache))
+        return ended(start("s3://raw2s/experiments", env=os.environ | bucket | secrets | cache))
 
-    run("one")
+    printed = run("one")
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 100
+    for secret in secrets.values():
+        assert secret not in printed
+        assert not [content for content in written if secret.encode() in content]
     [folder] = (tmp_path / "one").iterdir()
     pd.testing.assert_frame_equal(results(folder), results(undisturbed))
     assert manifests(folder).keys() == manifests(undisturbed).keys()

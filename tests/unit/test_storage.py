@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import threading
@@ -264,3 +265,18 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
         raise OSError(28, os.strerror(28))
     assert not store.has(job)
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_crafted_name_reaches_nothing_outside(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(service, tmp_path, monkeypatch)
+    monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "cache"))
+    store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
+    place = f"work/{store.work(job).name}"
+    store.storage.create(f"{place}/x", b"harm")
+    index = {"../../../../outside": {"key": f"{place}/x", "at": [4, 0]}}
+    store.storage.create(f"{place}/index.json", json.dumps(index).encode())
+    with pytest.raises(StorageError, match="outside"):
+        store.recall_work(job)
+    assert not list(tmp_path.rglob("outside*"))
