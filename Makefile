@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-faults lint bench clean
 
 demo: .venv/installed
 	$(BIN)/raw2s demo
@@ -10,8 +10,8 @@ demo: .venv/installed
 test: .venv/installed lint
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: .venv/installed
-	$(BIN)/python -m pytest -q -m slow
+test-faults: .venv/installed
+	$(BIN)/python -m pytest -q -m slow tests/integration/test_faults.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -171,20 +170,6 @@ def test_a_run_killed_while_students_train_goes_on_to_the_same_result(
     while not list(tmp_path.glob("artefacts/student/*/manifest.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    goes_on(process, tmp_path, storage)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(
-    storage: Path, tmp_path: Path, seed: int
-) -> None:
-    began = min(path.stat().st_mtime for path in storage.glob("artefacts/*/*/manifest.json"))
-    lasted = (storage / "runs" / "tiny" / "report.html").stat().st_mtime - began
-    process = start(tmp_path)
-    # Each test has its own twelfth of the time.
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(3 + lasted * (seed + random.Random(seed).random()) / 12)
     goes_on(process, tmp_path, storage)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -103,11 +105,7 @@ def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None
 
 def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    log = tmp_path / "made"
-    both = [
-        start(storage, "--set", f"name={name}", env=os.environ | {"RAW2S_TEST_LOG": str(log)})
-        for name in ("one", "other")
-    ]
+    both = [start(storage, "--set", f"name={name}") for name in ("one", "other")]
     seen: dict[str, int] = {}
     while any(process.poll() is None for process in both):
         # What is there stays as it is: nothing is made a second time over it.
@@ -118,8 +116,6 @@ def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_p
     for process, name in zip(both, ("one", "other"), strict=True):
         ended(process)
         pd.testing.assert_frame_equal(results(storage, name), results(undisturbed))
-    # Every attempt to make an artefact leaves a folder aside; none came too late.
-    assert not list(storage.glob("work/aside-*"))
     assert manifests(storage).keys() == manifests(undisturbed).keys()
 
 
@@ -163,3 +159,24 @@ def test_a_bucket_serves_as_storage_and_no_secret_is_written(
     pd.testing.assert_frame_equal(results(folder), results(undisturbed))
     # It fetched the results, not the models.
     assert not list(folder.glob("artefacts/finetune/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(50))
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(
+    undisturbed: Path, tmp_path: Path, seed: int
+) -> None:
+    """The driver and its Ray by SIGKILL, at a moment drawn evenly over the undisturbed run."""
+    began = min(path.stat().st_mtime for path in undisturbed.glob("artefacts/*/*/manifest.json"))
+    lasted = (undisturbed / "runs" / "tiny" / "report.html").stat().st_mtime - began
+    process = start(tmp_path)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=3 + lasted * random.Random(seed).random())
+    process.kill()
+    process.wait()
+    kept = manifests(tmp_path)
+    ended(start(tmp_path))
+    after = manifests(tmp_path)
+    assert {path: after[path] for path in kept} == kept
+    assert after.keys() == manifests(undisturbed).keys()
+    pd.testing.assert_frame_equal(results(tmp_path), results(undisturbed))
