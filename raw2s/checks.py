@@ -98,7 +98,7 @@ def check_cluster(run: Run) -> None:
     of a pool one actor. A worker or actor stands on one node."""
     from raw2s.orchestration.cluster import nodes
 
-    have = list(nodes().values())
+    have = list(nodes(run.cluster.autoscaled).values())
     for need in needs(run):
         room = places(have, need.cpus, need.gpus)
         units = need.at_once if need.group else 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console
 from rich.table import Table
 
-from raw2s.checks import needs
+from raw2s.checks import Need, needs, places
 from raw2s.config import Cluster, Run
 from raw2s.pipeline import STAGES, recipe
 from raw2s.store import Store
@@ -28,11 +30,11 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         from raw2s.orchestration.cluster import connected, nodes
 
         with connected(Cluster(address=address)):
-            have = list(nodes().values())
-    table = Table(
-        "stage", "model", "workers", "CPUs", "GPUs", "memory each",
-        title="What each stage needs", title_justify="left",
-    )  # fmt: skip
+            have = list(nodes(run.cluster.autoscaled).values())
+    columns = ["stage", "model", "workers", "CPUs", "GPUs", "memory each"]
+    if have is not None:
+        columns.append("there is room for")
+    table = Table(*columns, title="What each stage needs", title_justify="left")
     for need in needs(run):
         table.add_row(
             need.stage,
@@ -41,6 +43,7 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
             f"{need.at_once * need.cpus:g}",
             f"{need.at_once * need.gpus:g}",
             "?" if need.memory is None else f"{need.memory:.1f} GiB",
+            *([] if have is None else [_room(have, need)]),
         )
     console.print(table)
     console.print(
@@ -49,3 +52,9 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
     if have is not None:
         cpus, gpus = (sum(node[what] for node in have) for what in ("CPU", "GPU"))
         console.print(f"The cluster has {len(have)} nodes, {cpus:g} CPUs, {gpus:g} GPUs.")
+
+
+def _room(have: Sequence[Mapping[str, float]], need: Need) -> str:
+    room = places(have, need.cpus, need.gpus)
+    enough = room >= (need.at_once if need.group else 1)
+    return str(room) if enough else f"{room}: too few"

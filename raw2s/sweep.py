@@ -166,7 +166,10 @@ class Trials:
         if done:
             self.console.print(f"  {len(done)} trials found", style="dim", highlight=False)
         part = share(
-            self._make_shared(plans), len(todo) + left, self.run.cluster, list(nodes().values())
+            self._make_shared(plans),
+            len(todo) + left,
+            self.run.cluster,
+            list(nodes(self.run.cluster.autoscaled).values()),
         )
         if todo or left:
             self.console.print(

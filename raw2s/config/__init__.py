@@ -10,7 +10,7 @@ from raw2s.config.data import GENERATION_TASKS, Data, Task
 from raw2s.config.ensembles import Ensemble
 from raw2s.config.models import Model, Noise, Precomputed, Pretraining, Scratch
 from raw2s.config.reading import dump, load, parse
-from raw2s.config.run import Cluster, Experiment, Run
+from raw2s.config.run import Cluster, Experiment, NodeType, Run
 from raw2s.config.strategies import Auxiliary, Cdpo, Evidential, Strategy, Weights
 from raw2s.config.study import Study, Variant
 from raw2s.config.sweep import Between, Search, Simplex
@@ -28,6 +28,7 @@ __all__ = [
     "Experiment",
     "Labelling",
     "Model",
+    "NodeType",
     "Noise",
     "Precomputed",
     "Pretraining",

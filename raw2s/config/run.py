@@ -173,11 +173,24 @@ class Experiment(Strict):
         return self.task.name in GENERATION_TASKS
 
 
+class NodeType(Strict):
+    """Nodes that an autoscaler may add."""
+
+    cpus: float = Field(ge=0)
+    """CPUs of each."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of each."""
+    count: Positive
+    """How many there may be, those that are there already included."""
+
+
 class Cluster(Strict):
     """What Ray gives the run."""
 
     address: str | None = None
     """A running cluster's address; none: the one RAY_ADDRESS names, else one on this machine."""
+    autoscaled: list[NodeType] = []
+    """What the cluster's autoscaler may bring it to: a run counts on these nodes as well."""
     cpus: Positive | None = None
     """CPUs of a cluster on this machine; none: all."""
     object_store_mb: Positive = 256

@@ -7,12 +7,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from raw2s.config import Cluster
+from raw2s.config import Cluster, NodeType
 from raw2s.errors import ConfigError
 
+TO_COME = "to come "
+"""How the names of nodes start that an autoscaler may add."""
 # Worker processes stay quiet and do not start threads of their own beside Ray's.
 WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -90,21 +92,31 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def nodes() -> dict[str, dict[str, float]]:
-    """CPUs and GPUs of each node of the connected cluster, by the node's id."""
+def nodes(autoscaled: Sequence[NodeType] = ()) -> dict[str, dict[str, float]]:
+    """CPUs and GPUs of each node of the connected cluster by the node's id, and of those that the
+    autoscaler may still add by other names."""
     import ray
 
-    return {
-        node["NodeID"]: {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
-        for node in ray.nodes()
-        if node["Alive"]
-    }
+    return with_more(
+        {
+            node["NodeID"]: {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
+            for node in ray.nodes()
+            if node["Alive"]
+        },
+        autoscaled,
+    )
 
 
-def resources() -> dict[str, float]:
-    """CPUs and GPUs of the whole cluster."""
-    have = nodes().values()
-    return {what: sum(node[what] for node in have) for what in ("CPU", "GPU")}
+def with_more(
+    there: Mapping[str, dict[str, float]], autoscaled: Sequence[NodeType]
+) -> dict[str, dict[str, float]]:
+    """The nodes that are there, and as many of each type as the autoscaler may add to them."""
+    found = dict(there)
+    for number, kind in enumerate(autoscaled):
+        size = {"CPU": float(kind.cpus), "GPU": float(kind.gpus)}
+        missing = kind.count - sum(node == size for node in there.values())
+        found |= {f"{TO_COME}{number}-{n}": size for n in range(max(0, missing))}
+    return found
 
 
 def _check_reachable(address: str) -> None:

@@ -37,7 +37,7 @@ def execute(
     import ray
 
     board: Any = ray.remote(num_cpus=0)(Board).remote()
-    hosts = Hosts(board, cluster.hosts, room)
+    hosts = Hosts(board, cluster.hosts, room, cluster.autoscaled)
     try:
         for stage, title in STAGES.items():
             jobs = plan.jobs(stage)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raw2s.checks import places
-from raw2s.orchestration.cluster import nodes, resources
+from raw2s.config import NodeType
+from raw2s.orchestration.cluster import TO_COME, nodes
 from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.placement import Placement
 
@@ -45,6 +46,7 @@ class Hosts:
     """The pools that are up, by the model they host.
 
     limit: how many at most. room: the CPUs and GPUs that they may hold; none: the cluster's.
+    autoscaled: what the cluster may grow to.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class Hosts:
         board: ActorHandle,
         limit: int | None = None,
         room: Mapping[str, float] | None = None,
+        autoscaled: Sequence[NodeType] = (),
     ) -> None:
         self._board = board
         self._limit = limit
         self._given = room
+        self._autoscaled = autoscaled
         # The pool that was wanted last stands last.
         self._pools: dict[str, _Pool] = {}
 
@@ -156,7 +160,7 @@ class Hosts:
             for what in room
         ):
             return None
-        placement = Placement(nodes())
+        placement = Placement(self._nodes())
         for pool in pools:
             for node in pool.nodes:
                 placement.take(node, pool.share.cpus, pool.share.gpus)
@@ -185,11 +189,14 @@ class Hosts:
         # An actor that dies comes back and its block is asked again.
         host = ray.remote(max_restarts=-1, max_task_retries=-1)(ModelHost)
         options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus}
-        # Where that node is gone, or other work has filled it, another one serves as well.
+        # Where that node is gone, or other work has filled it, another one serves as well. One that
+        # is to come comes because an actor waits for it.
         strategies: list[Any] = [
-            NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
-            for node in places or []
-        ] or ["DEFAULT"] * share.actors
+            "DEFAULT"
+            if node.startswith(TO_COME)
+            else NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
+            for node in places or [TO_COME] * share.actors
+        ]
         actors: list[Any] = [
             host.options(**options, scheduling_strategy=strategy).remote(self._board)
             for strategy in strategies
@@ -206,10 +213,16 @@ class Hosts:
         return sum(pool.share.total(resource) for pool in self._pools.values())
 
     def _room(self) -> Mapping[str, float]:
-        return resources() if self._given is None else self._given
+        if self._given is not None:
+            return self._given
+        have = self._nodes().values()
+        return {what: sum(node[what] for node in have) for what in ("CPU", "GPU")}
+
+    def _nodes(self) -> dict[str, dict[str, float]]:
+        return nodes(self._autoscaled)
 
     def _fitting(self, actors: int, cpus: float, gpus: float) -> int:
         """As many of the actors as there is room for, at least one."""
         room = self._room()
         most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-        return max(1, min(actors, int(most), places(list(nodes().values()), cpus, gpus)))
+        return max(1, min(actors, int(most), places(list(self._nodes().values()), cpus, gpus)))

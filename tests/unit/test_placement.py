@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raw2s.config import NodeType
+from raw2s.orchestration.cluster import TO_COME, with_more
 from raw2s.orchestration.placement import Placement
 
 
@@ -43,3 +45,14 @@ def test_equal_actors_fill_every_node(cpus: list[int], unit: float) -> None:
     room = sum(int(have / unit + 1e-9) for have in cpus)
     assert all(placement.place(unit, 0) is not None for _ in range(room))
     assert placement.place(unit, 0) is None
+
+
+def test_an_autoscaler_adds_what_is_missing_of_each_type() -> None:
+    there = {"head": {"CPU": 4.0, "GPU": 0.0}, "a": {"CPU": 8.0, "GPU": 1.0}}
+    kinds = [NodeType(cpus=8, gpus=1, count=3), NodeType(cpus=96, gpus=8, count=1)]
+    found = with_more(there, kinds)
+    more = {name: node for name, node in found.items() if name not in there}
+    assert sorted((node["CPU"], node["GPU"]) for node in more.values()) == [(8, 1), (8, 1), (96, 8)]
+    assert all(name.startswith(TO_COME) for name in more)
+    full = {str(n): {"CPU": 8.0, "GPU": 1.0} for n in range(4)}
+    assert with_more(full, kinds[:1]) == full
