@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,8 @@ import pytest
 from raw2s.models.loading import load_classifier, load_tokenizer
 from raw2s.models.operations import run
 from raw2s.models.scratch import new_model, train_tokenizer
-from raw2s.orchestration.host import Request
+from raw2s.orchestration import inference
+from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.orchestration.progress import Board
@@ -109,3 +114,97 @@ def test_pools_of_another_size_are_ended_where_there_is_no_room(
     hosts.make_room(1)
     assert actors_of(hosts.bring_up([large])) != kept
     hosts.release()
+
+
+def pool_of(kind: type, board: Any, cpus: float = 0.1) -> Any:
+    import ray
+    from ray.cloudpickle import register_pickle_by_value
+
+    # Ray's workers cannot import a test.
+    register_pickle_by_value(sys.modules[__name__])
+    host = ray.remote(max_restarts=-1, max_task_retries=-1)(kind)
+    return host.options(num_cpus=cpus).remote(board)
+
+
+def answered(asked: Request, actors: list[Any], board: Any) -> inference.Answer:
+    """As `ask` does, but handed out by this process: others do not know these classes."""
+    [step] = inference._steps([asked], [actors])
+    carried = inference._dispatch(step, [asked.without_rows()], [actors], board)
+    return inference._collect(asked, [pickle.loads(table) for table in carried["table"]])
+
+
+class Cramped:
+    """No more than two rows fit into its memory."""
+
+    def __init__(self, board: Any) -> None:
+        from raw2s.models import operations
+
+        self.host, whole = ModelHost(board), operations.run
+
+        def small(*words: Any, batch_size: int, **options: Any) -> pd.DataFrame:
+            if batch_size > 2:
+                raise MemoryError
+            return whole(*words, batch_size=batch_size, **options)
+
+        operations.run = small
+
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> pd.DataFrame:
+        return self.host.answer(request, number, block)
+
+
+class Doomed:
+    """Every block ends its process."""
+
+    def __init__(self, board: Any) -> None:
+        self.host = ModelHost(board)
+        self.host.load = lambda request: os._exit(1)
+
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> pd.DataFrame:
+        return self.host.answer(request, number, block)
+
+
+class Asleep:
+    """On a node that does not answer."""
+
+    def __init__(self, board: Any) -> None:
+        pass
+
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> pd.DataFrame:
+        time.sleep(600)
+        return block
+
+
+def test_full_memory_halves_the_batch_and_is_reported(folders: list[str], board: Any) -> None:
+    import ray
+
+    asked, actor = request(folders[0], rows=9), pool_of(Cramped, board)
+    answer = answered(asked, [actor], board)
+    found = np.stack(answer.rows["probabilities"])
+    np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
+    assert [actor["batch"] for actor in answer.actors] == [2]
+    ray.kill(actor)
+
+
+def test_rows_that_end_every_process_end_the_run(folders: list[str], board: Any) -> None:
+    import ray
+
+    asked, actor = request(folders[0], rows=3), pool_of(Doomed, board)
+    with pytest.raises(RuntimeError, match="3 rows from r0 on have ended the process"):
+        answered(asked, [actor], board)
+    ray.kill(actor)
+
+
+def test_an_idle_actor_does_what_another_is_slow_with(
+    folders: list[str], board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(inference, "_SLOW_SECONDS", 0.5)
+    asked = request(folders[0], rows=51)
+    actors = [pool_of(Asleep, board), pool_of(ModelHost, board)]
+    answer = answered(asked, actors, board)
+    found = np.stack(answer.rows["probabilities"])
+    np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
+    assert [actor["actor"] for actor in answer.actors] == [actors[1]._actor_id.hex()]
+    for actor in actors:
+        ray.kill(actor)
