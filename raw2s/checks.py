@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raw2s.config import Experiment, Labelling, Model, Run, Training
 from raw2s.errors import ConfigError
+from raw2s.nodes import Node, places
 
 _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 
@@ -15,7 +16,8 @@ _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 class Need:
     """What a stage takes while it runs: `at_once` units of cpus and gpus each, and the memory (GiB)
     that one unit's device holds; None where the number of parameters is not declared. A group
-    starts whole or not at all; a pool takes fewer actors where there is no room."""
+    starts whole or not at all; a pool takes fewer actors where there is no room. `labels`: of their
+    nodes."""
 
     stage: str
     model: str
@@ -24,6 +26,7 @@ class Need:
     gpus: float
     memory: float | None
     group: bool
+    labels: Mapping[str, str]
 
 
 def needs(run: Run) -> list[Need]:
@@ -56,6 +59,7 @@ def _labelling(experiment: str, model: str, memory: float | None, how: Labelling
         how.gpus_per_actor,
         memory,
         False,
+        how.nodes,
     )
 
 
@@ -68,6 +72,7 @@ def _training(stage: str, model: Model, t: Training) -> Need:
         t.gpus_per_worker,
         training_memory(model, t),
         True,
+        t.nodes,
     )
 
 
@@ -100,30 +105,14 @@ def check_cluster(run: Run) -> None:
 
     have = list(nodes(run.cluster.autoscaled).values())
     for need in needs(run):
-        room = places(have, need.cpus, need.gpus)
+        room = places(have, need.cpus, need.gpus, need.labels)
         units = need.at_once if need.group else 1
         if room < units:
-            sizes = ", ".join(f"{node['CPU']:g} CPUs and {node['GPU']:g} GPUs" for node in have)
+            wanted = Node(need.cpus, need.gpus, need.labels)
             raise ConfigError(
-                f"{need.stage} ({need.model}) needs {units} times {need.cpus:g} CPUs and "
-                f"{need.gpus:g} GPUs, the cluster has room for {room} (nodes of {sizes})"
+                f"{need.stage} ({need.model}) needs {units} times {wanted}, the cluster has room "
+                f"for {room} (nodes of {', '.join(map(str, have))})"
             )
-
-
-def places(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
-    """How many workers or actors of so many CPUs and GPUs, not both 0, the nodes can hold."""
-
-    def on(node: Mapping[str, float]) -> int:
-        # Fractions such as 0.1 have no exact binary form.
-        found = [int(node["CPU"] / cpus + 1e-9)] if cpus else []
-        if gpus >= 1:
-            found.append(int(node["GPU"] / gpus))
-        elif gpus:
-            # A fraction is of one GPU.
-            found.append(int(node["GPU"]) * int(1 / gpus + 1e-9))
-        return min(found)
-
-    return sum(map(on, nodes))
 
 
 def check_experiment(name: str, e: Experiment, classes: int | None) -> None:

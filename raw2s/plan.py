@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from raw2s.checks import Need, needs, places
+from raw2s.checks import Need, needs
 from raw2s.config import Cluster, Run
+from raw2s.nodes import Node, places
 from raw2s.pipeline import STAGES, recipe
 from raw2s.store import Store
 
@@ -50,11 +51,10 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         "Memory: weights, gradients and optimiser state; activations come on top.", style="dim"
     )
     if have is not None:
-        cpus, gpus = (sum(node[what] for node in have) for what in ("CPU", "GPU"))
-        console.print(f"The cluster has {len(have)} nodes, {cpus:g} CPUs, {gpus:g} GPUs.")
+        console.print(f"The cluster's nodes: {'; '.join(map(str, have))}.")
 
 
-def _room(have: Sequence[Mapping[str, float]], need: Need) -> str:
-    room = places(have, need.cpus, need.gpus)
+def _room(have: Sequence[Node], need: Need) -> str:
+    room = places(have, need.cpus, need.gpus, need.labels)
     enough = room >= (need.at_once if need.group else 1)
     return str(room) if enough else f"{room}: too few"

@@ -180,6 +180,8 @@ class NodeType(Strict):
     """CPUs of each."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of each."""
+    labels: dict[str, str] = {}
+    """Their labels."""
     count: Positive
     """How many there may be, those that are there already included."""
 

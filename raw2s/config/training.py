@@ -47,6 +47,8 @@ class Training(Strict):
     """GPUs each holds; 0: it trains on the CPU over gloo."""
     cpus_per_worker: float = Field(1, gt=0)
     """CPUs each holds, and its number of threads on a machine without GPUs."""
+    nodes: dict[str, str] = {}
+    """Labels that a worker's node must have (`ray start --labels`)."""
     checkpoint_steps: Positive = 500
     """Steps between checkpoints, from which a killed run goes on."""
     seed: int = 0
@@ -98,6 +100,8 @@ class Labelling(Strict):
     """CPUs each reserves."""
     gpus_per_actor: float = Field(0, ge=0)
     """GPUs each reserves; fractions share one."""
+    nodes: dict[str, str] = {}
+    """Labels that an actor's node must have (`ray start --labels`)."""
     batch_size: Positive = 64
     """Rows at once."""
     beams: Positive = 5

@@ -12,6 +12,7 @@ from typing import Any
 
 from raw2s.config import Cluster, NodeType
 from raw2s.errors import ConfigError
+from raw2s.nodes import Node
 
 TO_COME = "to come "
 """How the names of nodes start that an autoscaler may add."""
@@ -92,14 +93,18 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def nodes(autoscaled: Sequence[NodeType] = ()) -> dict[str, dict[str, float]]:
-    """CPUs and GPUs of each node of the connected cluster by the node's id, and of those that the
-    autoscaler may still add by other names."""
+def nodes(autoscaled: Sequence[NodeType] = ()) -> dict[str, Node]:
+    """The connected cluster's nodes by id, and those that the autoscaler may still add by other
+    names."""
     import ray
 
     return with_more(
         {
-            node["NodeID"]: {what: float(node["Resources"].get(what, 0)) for what in ("CPU", "GPU")}
+            node["NodeID"]: Node(
+                float(node["Resources"].get("CPU", 0)),
+                float(node["Resources"].get("GPU", 0)),
+                node.get("Labels") or {},
+            )
             for node in ray.nodes()
             if node["Alive"]
         },
@@ -107,15 +112,18 @@ def nodes(autoscaled: Sequence[NodeType] = ()) -> dict[str, dict[str, float]]:
     )
 
 
-def with_more(
-    there: Mapping[str, dict[str, float]], autoscaled: Sequence[NodeType]
-) -> dict[str, dict[str, float]]:
+def with_more(there: Mapping[str, Node], autoscaled: Sequence[NodeType]) -> dict[str, Node]:
     """The nodes that are there, and as many of each type as the autoscaler may add to them."""
     found = dict(there)
     for number, kind in enumerate(autoscaled):
-        size = {"CPU": float(kind.cpus), "GPU": float(kind.gpus)}
-        missing = kind.count - sum(node == size for node in there.values())
-        found |= {f"{TO_COME}{number}-{n}": size for n in range(max(0, missing))}
+        node = Node(kind.cpus, kind.gpus, kind.labels)
+        alike = [
+            one
+            for one in there.values()
+            if (one.cpus, one.gpus) == (node.cpus, node.gpus) and one.has(node.labels)
+        ]
+        missing = max(0, kind.count - len(alike))
+        found |= {f"{TO_COME}{number}-{n}": node for n in range(missing)}
     return found
 
 

@@ -85,8 +85,7 @@ def _ask(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts:
     if jobs[0].stage in stages.ASKED_AT_ONCE:
         answers = ask_at_once(requests, hosts, board)
     else:
-        cpus, gpus = jobs[0].runtime["cpus"], jobs[0].runtime["gpus"]
-        actors = hosts.any(cluster.answer_actors, cpus, gpus)
+        actors = hosts.any(cluster.answer_actors, jobs[0].runtime)
         answers = ask_in_turn(requests, actors, board)
     for job, answer in zip(jobs, answers, strict=True):
         labels.save(job, store, answer)

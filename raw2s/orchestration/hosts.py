@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from raw2s.checks import places
 from raw2s.config import NodeType
+from raw2s.nodes import ROUNDING, Node, places, total
 from raw2s.orchestration.cluster import TO_COME, nodes
 from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.placement import Placement
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """What a pool takes: its actors, and the CPUs and GPUs of each."""
+    """What a pool takes: its actors, the CPUs and GPUs of each, and their nodes' labels."""
 
     actors: int
     cpus: float
     gpus: float
+    labels: Mapping[str, str]
 
     def total(self, resource: str) -> float:
         """CPUs or GPUs of the whole pool."""
@@ -68,7 +69,7 @@ class Hosts:
         waves: list[list[Request]] = []
         held: list[_Pool] = []
         for request in requests:
-            share = self._share(request)
+            share = self._share_of(request)
             places = self._places(share, held)
             if not waves or places is None:
                 waves.append([])
@@ -85,7 +86,7 @@ class Hosts:
         """
         import ray
 
-        wanted = {request.model: self._share(request) for request in requests}
+        wanted = {request.model: self._share_of(request) for request in requests}
         if not self._provide(wanted):
             # What stayed up stands where the others would have to be.
             self.release()
@@ -100,17 +101,17 @@ class Hosts:
         )
         return pools
 
-    def any(self, actors: int, cpus: float, gpus: float) -> list[ActorHandle]:
-        """Actors for models that take turns: those that are up with this share each, or new
-        ones."""
+    def any(self, actors: int, runtime: Mapping[str, Any]) -> list[ActorHandle]:
+        """Actors for models that take turns, as a job's `runtime` wants them: those that are up
+        with this share each, or new ones."""
+        share = self._share(actors, runtime)
         up = [
             actor
             for pool in self._pools.values()
-            if (pool.share.cpus, pool.share.gpus) == (cpus, gpus)
+            if replace(pool.share, actors=share.actors) == share
             for actor in pool.actors
         ]
         if not up:
-            share = Share(self._fitting(actors, cpus, gpus), cpus, gpus)
             places = self._places(share, self._pools.values())
             if places is None:
                 self.release()
@@ -131,10 +132,16 @@ class Hosts:
         for model in list(self._pools):
             self._end(model)
 
-    def _share(self, request: Request) -> Share:
-        runtime = request.job.runtime
-        cpus, gpus = runtime["cpus"], runtime["gpus"]
-        return Share(self._fitting(runtime["actors"], cpus, gpus), cpus, gpus)
+    def _share_of(self, request: Request) -> Share:
+        return self._share(request.job.runtime["actors"], request.job.runtime)
+
+    def _share(self, actors: int, runtime: Mapping[str, Any]) -> Share:
+        """The share of as many of the actors as there is room for, at least one."""
+        cpus, gpus, labels = (runtime[key] for key in ("cpus", "gpus", "nodes"))
+        room = self._room()
+        most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
+        fitting = places(self._nodes().values(), cpus, gpus, labels)
+        return Share(max(1, min(actors, int(most + ROUNDING), fitting)), cpus, gpus, labels)
 
     def _provide(self, wanted: Mapping[str, Share]) -> bool:
         """Have a pool for each wanted model; False where one finds no room beside the others."""
@@ -154,19 +161,23 @@ class Hosts:
     def _places(self, share: Share, held: Iterable[_Pool]) -> list[str] | None:
         """The nodes that a pool's actors would go to beside these pools; None without room."""
         pools = list(held)
-        room = self._room()
+        shares = [*(pool.share for pool in pools), share]
         if len(pools) == self._limit or any(
-            sum(pool.share.total(what) for pool in pools) + share.total(what) > room[what] + 1e-9
-            for what in room
+            sum(one.total(what) for one in shares) > room + ROUNDING
+            for what, room in self._room().items()
         ):
             return None
         placement = Placement(self._nodes())
         for pool in pools:
             for node in pool.nodes:
                 placement.take(node, pool.share.cpus, pool.share.gpus)
-        places = [placement.place(share.cpus, share.gpus) for _ in range(share.actors)]
-        found = [place for place in places if place is not None]
-        return found if len(found) == share.actors else None
+        found = []
+        for _ in range(share.actors):
+            place = placement.place(share.cpus, share.gpus, share.labels)
+            if place is None:
+                return None
+            found.append(place)
+        return found
 
     def _give_up(self, share: Share, wanted: Mapping[str, Share]) -> _Pool | None:
         """A pool of this share that nobody wants now, for another model; without one, unwanted
@@ -189,11 +200,13 @@ class Hosts:
         # An actor that dies comes back and its block is asked again.
         host = ray.remote(max_restarts=-1, max_task_retries=-1)(ModelHost)
         options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus}
+        if share.labels:
+            options["label_selector"] = dict(share.labels)
         # Where that node is gone, or other work has filled it, another one serves as well. One that
         # is to come comes because an actor waits for it.
         strategies: list[Any] = [
             "DEFAULT"
-            if node.startswith(TO_COME)
+            if node.startswith(TO_COME) or share.labels
             else NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
             for node in places or [TO_COME] * share.actors
         ]
@@ -215,14 +228,7 @@ class Hosts:
     def _room(self) -> Mapping[str, float]:
         if self._given is not None:
             return self._given
-        have = self._nodes().values()
-        return {what: sum(node[what] for node in have) for what in ("CPU", "GPU")}
+        return total(self._nodes().values())
 
-    def _nodes(self) -> dict[str, dict[str, float]]:
+    def _nodes(self) -> dict[str, Node]:
         return nodes(self._autoscaled)
-
-    def _fitting(self, actors: int, cpus: float, gpus: float) -> int:
-        """As many of the actors as there is room for, at least one."""
-        room = self._room()
-        most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-        return max(1, min(actors, int(most), places(list(self._nodes().values()), cpus, gpus)))

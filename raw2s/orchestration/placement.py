@@ -4,46 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_ROUNDING = 1e-9
+from raw2s.nodes import ROUNDING, Node
 
 
 class Placement:
-    """What is free on each node (CPUs, GPUs), by the node's id, as actors are placed."""
+    """What is free on each node, by its id, as actors are placed."""
 
-    def __init__(self, nodes: Mapping[str, Mapping[str, float]]) -> None:
-        self._cpus = {node: have["CPU"] for node, have in nodes.items()}
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self._nodes = nodes
+        self._cpus = {name: node.cpus for name, node in nodes.items()}
         # What is free of each GPU: a fraction is of one.
-        self._gpus = {node: [1.0] * int(have["GPU"]) for node, have in nodes.items()}
+        self._gpus = {name: [1.0] * int(node.gpus) for name, node in nodes.items()}
 
-    def place(self, cpus: float, gpus: float) -> str | None:
-        """Take a place on the node with the most left of what is asked; None where none fits."""
-        fitting = [node for node in self._cpus if self._fits(node, cpus, gpus)]
+    def place(self, cpus: float, gpus: float, labels: Mapping[str, str]) -> str | None:
+        """Take a place on a node with these labels, the one with the most left of what is asked;
+        None where none fits."""
+        fitting = [
+            name
+            for name, node in self._nodes.items()
+            if node.has(labels) and self._fits(name, cpus, gpus)
+        ]
         if not fitting:
             return None
         # Of equal ones the first.
-        node = max(fitting, key=lambda node: (gpus > 0) * sum(self._gpus[node]) or self._cpus[node])
-        self.take(node, cpus, gpus)
-        return node
+        left = [(sum(self._gpus[name]) if gpus else 0.0, self._cpus[name]) for name in fitting]
+        name = fitting[left.index(max(left))]
+        self.take(name, cpus, gpus)
+        return name
 
-    def take(self, node: str, cpus: float, gpus: float) -> None:
+    def take(self, name: str, cpus: float, gpus: float) -> None:
         """Hold so much on a node; one that is gone has nothing to hold."""
-        if node not in self._cpus:
+        if name not in self._cpus:
             return
-        self._cpus[node] -= cpus
-        free = self._gpus[node]
+        self._cpus[name] -= cpus
+        free = self._gpus[name]
         if gpus >= 1:
             for _ in range(int(gpus)):
                 free[free.index(max(free))] = 0.0
         elif gpus:
             # The fullest one that has room, so that others stay whole.
-            tightest = min((left for left in free if left + _ROUNDING >= gpus), default=None)
+            tightest = min((left for left in free if left + ROUNDING >= gpus), default=None)
             if tightest is not None:
                 free[free.index(tightest)] -= gpus
 
-    def _fits(self, node: str, cpus: float, gpus: float) -> bool:
-        if self._cpus[node] + _ROUNDING < cpus:
+    def _fits(self, name: str, cpus: float, gpus: float) -> bool:
+        if self._cpus[name] + ROUNDING < cpus:
             return False
-        free = self._gpus[node]
+        free = self._gpus[name]
         if gpus >= 1:
-            return sum(left + _ROUNDING >= 1 for left in free) >= int(gpus)
-        return not gpus or any(left + _ROUNDING >= gpus for left in free)
+            return sum(left + ROUNDING >= 1 for left in free) >= int(gpus)
+        return not gpus or any(left + ROUNDING >= gpus for left in free)

@@ -64,7 +64,8 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
     """
     shapes: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
     for job in jobs:
-        shapes[tuple(job.runtime[key] for key in ("workers", "cpus", "gpus"))].append(job)
+        labels = tuple(sorted(job.runtime["nodes"].items()))
+        shapes[(*(job.runtime[key] for key in ("workers", "cpus", "gpus")), labels)].append(job)
     groups = []
     for shape, members in shapes.items():
         count = min(len(members), runs or len(members))
@@ -80,8 +81,9 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
     from ray.train import RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
-    workers, cpus, gpus = shape
+    workers, cpus, gpus, labels = shape
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    where: dict[str, Any] = {"label_selector": dict(labels)} if labels else {}
     for left in range(retries, -1, -1):
         # Never one that was there: Ray Train's snapshot of it would say "finished".
         name = f"{jobs[0].fingerprint[:8]}-{uuid.uuid4().hex[:8]}"
@@ -92,7 +94,7 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
                     "jobs": jobs, "storage": store.address(), "board": board, "cpus": cpus,
                 },
                 scaling_config=ScalingConfig(
-                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources, **where
                 ),
                 run_config=RunConfig(name=name, storage_path=store.ray("ray_train")),
             ).fit()  # fmt: skip

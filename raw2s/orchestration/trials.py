@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raw2s import stages
-from raw2s.checks import places
 from raw2s.config import Cluster, Run, Search, Simplex
+from raw2s.nodes import Node, places, total
 from raw2s.space import Values, trial_run
 from raw2s.store import Job, Store
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted"
 """The error of a trial of which no more is known than that it has started."""
+# Workers or actors that start together, the CPUs and GPUs of each, and their nodes' labels.
+_Unit = tuple[int, float, float, tuple[tuple[str, str], ...]]
 # Optuna's stand-ins for weights lie strictly between 0 and 1.
 _LEAST = 1e-9
 
@@ -51,23 +53,25 @@ class Share:
     room: Mapping[str, float]
 
 
-def share(
-    jobs: Sequence[Job], trials: int, cluster: Cluster, nodes: Sequence[Mapping[str, float]]
-) -> Share:
-    """Share the cluster's nodes (CPUs and GPUs of each) among trials that have these jobs to do.
+def share(jobs: Sequence[Job], trials: int, cluster: Cluster, nodes: Sequence[Node]) -> Share:
+    """Share the cluster's nodes among trials that have these jobs to do.
 
     At most as many run at once as groups of training workers, or hosted models, fit on the nodes,
     so whoever holds a part of them never waits for another part; and as the configured limits on
     Ray Train runs and hosts allow.
     """
-    groups, actors = set(), set()
+    groups: set[_Unit] = set()
+    actors: set[_Unit] = set()
     for job in jobs:
         runtime = job.runtime
         if job.stage in stages.TRAINED:
-            groups.add((runtime["workers"], runtime["cpus"], runtime["gpus"]))
+            groups.add(_unit(runtime["workers"], runtime))
         elif job.stage in (*stages.ASKED, *stages.ASKED_AT_ONCE):
-            actors.add((1, runtime["cpus"], runtime["gpus"]))
-    fits = {unit: places(nodes, *unit[1:]) // unit[0] for unit in groups | actors}
+            actors.add(_unit(1, runtime))
+    fits = {
+        (count, cpus, gpus, labels): places(nodes, cpus, gpus, dict(labels)) // count
+        for count, cpus, gpus, labels in groups | actors
+    }
     limits = [limit for limit in (cluster.train_runs, cluster.hosts) if limit is not None]
     trials = max(1, min([trials, *limits, *fits.values()]))
     runs = max(1, min((fits[unit] for unit in groups), default=1) // trials)
@@ -77,8 +81,13 @@ def share(
             "hosts": cluster.hosts // trials if cluster.hosts else None,
         }
     )
-    room = {what: sum(node[what] for node in nodes) / trials for what in ("CPU", "GPU")}
+    room = {what: amount / trials for what, amount in total(nodes).items()}
     return Share(trials, own, room)
+
+
+def _unit(count: int, runtime: Mapping[str, Any]) -> _Unit:
+    labels = tuple(sorted(runtime["nodes"].items()))
+    return count, runtime["cpus"], runtime["gpus"], labels
 
 
 def run_trials(

@@ -28,6 +28,7 @@ def _runtime(labelling: Labelling) -> dict[str, Any]:
         "actors": labelling.actors,
         "cpus": labelling.cpus_per_actor,
         "gpus": labelling.gpus_per_actor,
+        "nodes": labelling.nodes,
         "batch_size": labelling.batch_size,
     }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from raw2s.trainers.process import Progress
 
 # How, not what: these change no result and so no fingerprint.
-_RUNTIME = {"cpus_per_worker", "gpus_per_worker", "checkpoint_steps", "learning_rates"}
+_RUNTIME = {"cpus_per_worker", "gpus_per_worker", "nodes", "checkpoint_steps", "learning_rates"}
 
 
 def training_spec(training: Training, model: Model) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def training_runtime(training: Training) -> dict[str, Any]:
         "workers": training.workers,
         "cpus": training.cpus_per_worker,
         "gpus": training.gpus_per_worker,
+        "nodes": training.nodes,
         "checkpoint_steps": training.checkpoint_steps,
     }
 

@@ -52,7 +52,7 @@ def board(ray_session: None) -> Iterator[Any]:
 
 
 def request(folder: str, *, actors: int = 1, cpus: float = 0.25, rows: int = 51) -> Request:
-    runtime = {"actors": actors, "cpus": cpus, "gpus": 0, "batch_size": 4}
+    runtime = {"actors": actors, "cpus": cpus, "gpus": 0, "nodes": {}, "batch_size": 4}
     table = pd.DataFrame({"id": [f"r{i}" for i in range(rows)], "text": TEXTS[:rows]})
     job = Job("label", folder, {"source": {"path": folder}}, {}, runtime)
     return Request(job, Store(Path(folder).parent).address(), 2, "classify", {}, table)
@@ -80,7 +80,7 @@ def test_every_model_answers_its_rows_in_their_order(folders: list[str], board: 
     every = [actor["actor"] for answer in answers for actor in answer.actors]
     assert len(set(every)) == 4
     # Few actors in turn, the same answers.
-    again = ask_in_turn(requests, hosts.any(1, 0.25, 0), board)
+    again = ask_in_turn(requests, hosts.any(1, requests[0].job.runtime), board)
     for first, second in zip(answers, again, strict=True):
         assert list(first.rows["probabilities"]) == list(second.rows["probabilities"])
     hosts.release()

@@ -9,48 +9,44 @@ import numpy as np
 import pytest
 
 from raw2s.config import Between, Cluster, Search, Simplex
+from raw2s.nodes import Node
 from raw2s.orchestration import trials
 from raw2s.orchestration.trials import Outcome, share
 from raw2s.store import Job
 
 
-def node(cpus: float, gpus: float = 0) -> dict[str, float]:
-    return {"CPU": cpus, "GPU": gpus}
-
-
 def training(workers: int, cpus: float, gpus: float = 0, *, name: str = "a") -> Job:
-    runtime = {"workers": workers, "cpus": cpus, "gpus": gpus}
+    runtime = {"workers": workers, "cpus": cpus, "gpus": gpus, "nodes": {}}
     return Job("student", name, {"name": name}, runtime=runtime)
 
 
 def answering(cpus: float, gpus: float = 0) -> Job:
-    return Job("answer", "b", {}, runtime={"actors": 4, "cpus": cpus, "gpus": gpus})
+    runtime = {"actors": 4, "cpus": cpus, "gpus": gpus, "nodes": {}}
+    return Job("answer", "b", {}, runtime=runtime)
 
 
 @pytest.mark.parametrize(
     ("jobs", "nodes", "at_once"),
     [
-        ([training(1, 1)], [node(2)], 2),
-        ([training(2, 1)], [node(2)], 1),
+        ([training(1, 1)], [Node(2)], 2),
+        ([training(2, 1)], [Node(2)], 1),
         # A group of two may stand on two nodes, its workers not.
-        ([training(2, 2)], [node(3), node(3)], 1),
-        ([training(1, 1, 1)], [node(16, 4), node(16, 4)], 8),
-        ([training(4, 1, 1)], [node(16, 4), node(16, 4)], 2),
+        ([training(2, 2)], [Node(3), Node(3)], 1),
+        ([training(1, 1, 1)], [Node(16, 4), Node(16, 4)], 8),
+        ([training(4, 1, 1)], [Node(16, 4), Node(16, 4)], 2),
         # The tighter of two needs counts.
-        ([training(1, 1, 0.5), answering(1, 1)], [node(16, 2)], 2),
+        ([training(1, 1, 0.5), answering(1, 1)], [Node(16, 2)], 2),
         # What never fits is left to the check of the cluster.
-        ([training(1, 8)], [node(2)], 1),
-        ([], [node(2)], 9),
+        ([training(1, 8)], [Node(2)], 1),
+        ([], [Node(2)], 9),
     ],
 )
-def test_as_many_trials_at_once_as_fit(
-    jobs: list[Job], nodes: list[dict[str, float]], at_once: int
-) -> None:
+def test_as_many_trials_at_once_as_fit(jobs: list[Job], nodes: list[Node], at_once: int) -> None:
     assert share(jobs, 9, Cluster(), nodes).trials == at_once
 
 
 def test_no_more_at_once_than_there_are_or_the_user_allows() -> None:
-    jobs, nodes = [training(1, 1)], [node(64)]
+    jobs, nodes = [training(1, 1)], [Node(64)]
     alone = share(jobs, 2, Cluster(), nodes)
     assert (alone.trials, alone.cluster.train_runs) == (2, 32)
     assert share(jobs, 9, Cluster(hosts=1), nodes).trials == 1
@@ -59,7 +55,7 @@ def test_no_more_at_once_than_there_are_or_the_user_allows() -> None:
 
 
 def test_shares_together_are_the_cluster() -> None:
-    nodes = [node(8, 4), node(8, 4)]
+    nodes = [Node(8, 4), Node(8, 4)]
     part = share([training(2, 1, 1), answering(1, 0.5)], 9, Cluster(hosts=8), nodes)
     assert part.trials == 4
     assert {what: part.room[what] * part.trials for what in part.room} == {"CPU": 16, "GPU": 8}
@@ -68,7 +64,7 @@ def test_shares_together_are_the_cluster() -> None:
 
 def test_a_trial_alone_may_train_its_seeds_at_once() -> None:
     # One hosted model fills the node, four trainings fit.
-    part = share([training(1, 1), answering(4)], 9, Cluster(), [node(4)])
+    part = share([training(1, 1), answering(4)], 9, Cluster(), [Node(4)])
     assert (part.trials, part.cluster.train_runs) == (1, 4)
 
 

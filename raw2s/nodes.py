@@ -1,0 +1,49 @@
+"""What machines have, and how many workers or actors they can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+ROUNDING = 1e-9
+"""Fractions such as 0.1 have no exact binary form."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster: its CPUs, its GPUs, its labels."""
+
+    cpus: float
+    gpus: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, labels: Mapping[str, str]) -> bool:
+        """Whether it has all of these labels."""
+        return labels.items() <= self.labels.items()
+
+    def places(self, cpus: float, gpus: float) -> int:
+        """How many workers or actors of so many CPUs and GPUs, not both 0, it can hold."""
+        found = [int(self.cpus / cpus + ROUNDING)] if cpus else []
+        if gpus >= 1:
+            found.append(int(self.gpus / gpus))
+        elif gpus:
+            # A fraction is of one GPU.
+            found.append(int(self.gpus) * int(1 / gpus + ROUNDING))
+        return min(found)
+
+    def __str__(self) -> str:
+        labels = ", ".join(f"{name}={value}" for name, value in self.labels.items())
+        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs" + (f" ({labels})" if labels else "")
+
+
+def places(
+    nodes: Iterable[Node], cpus: float, gpus: float, labels: Mapping[str, str] | None = None
+) -> int:
+    """The same for all nodes that have the labels."""
+    return sum(node.places(cpus, gpus) for node in nodes if node.has(labels or {}))
+
+
+def total(nodes: Iterable[Node]) -> dict[str, float]:
+    """CPUs and GPUs of all nodes."""
+    every = list(nodes)
+    return {"CPU": sum(node.cpus for node in every), "GPU": sum(node.gpus for node in every)}
