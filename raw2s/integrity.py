@@ -56,10 +56,10 @@ def remove_damaged(jobs: Iterable[Job], store: Store, also: Iterable[Job] = ()) 
 
 
 def _manifest(job: Job, store: Store) -> tuple[bool, str]:
+    if not store.has(job):
+        return False, ""
     try:
         store.manifest(job)
-    except FileNotFoundError:
-        return False, ""
     except StorageError as error:
         return False, str(error).partition(": ")[2]
     return True, ""

@@ -108,9 +108,15 @@ class Store:
 
         Raises FileNotFoundError for a storage without.
         """
-        if create:
+        try:
+            found = self.storage.read(_IDENTITY)
+        except FileNotFoundError:
+            if not create:
+                raise
+            # Of two that name it at once the first counts, for both.
             self.storage.create(_IDENTITY, json.dumps({"id": uuid.uuid4().hex}).encode())
-        return str(json.loads(self.storage.read(_IDENTITY))["id"])
+            found = self.storage.read(_IDENTITY)
+        return str(json.loads(found)["id"])
 
     def address(self) -> Address:
         """What other machines open it by."""

@@ -54,6 +54,8 @@ class Bucket:
         self.failures: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
         cache = os.environ.get("RAW2S_CACHE") or Path.home() / ".cache" / "raw2s"
         self.local = Path(cache) / hashlib.sha256(url.encode()).hexdigest()[:16]
+        # One that is there stays, but for damage.
+        self._there: set[str] = set()
         # What is brought here or made here lies as it would in a storage of its own.
         self._cache = Folder(self.local)
 
@@ -92,7 +94,9 @@ class Bucket:
 
     def has(self, place: str) -> bool:
         """Whether an artefact is there: its manifest is put last."""
-        return self._head(f"{place}/{MANIFEST}") is not None
+        if place not in self._there and self._head(f"{place}/{MANIFEST}") is not None:
+            self._there.add(place)
+        return place in self._there
 
     def fetch(self, place: str, files: Mapping[str, Mapping[str, Any]]) -> Path:
         """Bring an artefact to this machine's cache, once.
@@ -156,6 +160,7 @@ class Bucket:
 
     def drop(self, place: str) -> None:
         """Remove an artefact, its manifest first."""
+        self._there.discard(place)
         self.remove(f"{place}/{MANIFEST}")
         self._delete(key for key, _ in self._list(f"{place}/"))
         self._cache.drop(place)
