@@ -30,6 +30,21 @@ def test_every_study_is_a_run(path: Path) -> None:
     assert recipe(run).jobs("results")
 
 
+def test_the_models_that_are_misled_are_those_the_study_is_about() -> None:
+    def misled(study: str) -> dict[str, list[str]]:
+        run, _ = study_run(config.load(ROOT / "configs" / "studies" / f"{study}.yaml"))
+        return {
+            name: [model.name for model in experiment.weak if model.noise]
+            for name, experiment in run.experiments.items()
+        }
+
+    strong = {"topics-0": [], "topics-1": ["bloom"], "topics-2": ["bloom", "tiny-llama"]}
+    assert misled("adversary_strong") == strong
+    shares = ("0.25", "0.5", "0.75", "1")
+    pair = {f"topics-{share}": ["gpt2", "bloom"] for share in shares}
+    assert misled("contradiction") == {"topics-0": []} | pair
+
+
 def test_a_study_takes_another_base() -> None:
     path = ROOT / "configs" / "studies" / "table_8.yaml"
     settings = config.load(path, base=ROOT / "configs" / "slurp_small.yaml")
