@@ -20,6 +20,7 @@ from raw2s import config
 from raw2s.evaluation.slu_f1 import from_counts
 from raw2s.pipeline import Plan
 from raw2s.reports import cells
+from raw2s.reports.agreement import weak_agreements
 from raw2s.reports.bridge import no_bridge
 from raw2s.reports.parts import parts_table, summarise_parts
 from raw2s.reports.run.html import render_html, write_html
@@ -31,7 +32,7 @@ from raw2s.reports.run.plots import (
     score_bars,
 )
 from raw2s.reports.run.reliability import reliability
-from raw2s.reports.run.report import _agreements, _details, write_report
+from raw2s.reports.run.report import _details, write_report
 from raw2s.reports.run.uncertainty import summarise_uncertainty
 from raw2s.reports.table import summarise, terminal_table, write_csv
 from raw2s.store import Job, Store
@@ -495,16 +496,16 @@ def test_a_best_file_of_labels_without_a_ceiling_is_compared_with_nobody(
 def test_agreement_is_of_the_models_that_answered_the_same_items(results: pd.DataFrame) -> None:
     files = [file_of_labels("File", right(3)), file_of_labels("Other", right(5))]
     both = pd.concat([files[0], results], ignore_index=True)
-    found = _agreements(both, summarise(both))
+    found = weak_agreements(both, summarise(both))
     assert list(found["sciq"].index) == ["W1", "W2"]
     assert found["sciq"].loc["W1", "W2"] == pytest.approx(0.9)
     assert "Left out, with answers to other items: File." in page(both)
     assert "Left out" not in page(results)
     taught = results[~results["system"].isin(["W1"])]
     alone = pd.concat([*files, taught], ignore_index=True)
-    found = _agreements(alone, summarise(alone))
+    found = weak_agreements(alone, summarise(alone))
     assert found["sciq"].loc["File", "Other"] == pytest.approx(0.8)
-    assert _agreements(taught, summarise(taught)) == {}
+    assert weak_agreements(taught, summarise(taught)) == {}
 
 
 def test_counts_of_every_seed_and_experiment_are_told(tmp_path: Path) -> None:

@@ -286,3 +286,15 @@ def test_a_study_shows_the_parts_of_the_test_by_variant(tmp_path: Path) -> None:
     assert [row[1], row[5], row[7]] == ["1.000 ± 0.000", "0.400 ± 0.025", "0.533 ± 0.033"]
     assert text.index("step: 2") < text.index(heading) < text.index("step: 1")
     assert all("Easy and hard: the test, cut where A" in told for told in (text, page))
+
+
+def test_a_study_without_variants_shows_the_weak_models_agreement(tmp_path: Path) -> None:
+    results = study()
+    other = (results["system"] == "High") & (results["item"].astype(int) < 50)
+    results.loc[other, "prediction"] = "0"
+    write(tmp_path, results, [Cell("topics", "topics", "")], "")
+    text = (tmp_path / "study.md").read_text()
+    assert "| Low | 1.000 | 0.750 |" in text and "| High | 0.750 | 1.000 |" in text
+    assert "<h3>Agreement of the weak models</h3>" in (tmp_path / "study.html").read_text()
+    write(tmp_path, results, [Cell("topics", "topics", "3")], "weak models")
+    assert "Agreement" not in (tmp_path / "study.md").read_text()

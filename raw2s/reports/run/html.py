@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from raw2s.reports import cells
+from raw2s.reports.agreement import agreement_caption
 from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_html
 from raw2s.reports.elements import (
     Row,
@@ -156,15 +157,7 @@ def _experiment(
     if len(uncertainty):
         section.append(_uncertainty(uncertainty, reliability))
     if agreement is not None:
-        caption = (
-            "Share of items on which two weak models give the same answer."
-            if summary["kind"].iloc[0] == "classification"
-            else "Mean over items of 1 − edit distance / longer length of two models' answers."
-        )
-        weak = summary.loc[summary["role"] == "weak", "system"]
-        left_out = weak[~weak.isin(agreement.index)]
-        if len(left_out):
-            caption += f" Left out, with answers to other items: {', '.join(left_out)}."
+        caption = agreement_caption(summary, agreement)
         section.append("<h3>Agreement of the weak models</h3>")
         section.append(figure("heat", agreement_heatmap(agreement), caption))
     if spans:

@@ -15,8 +15,8 @@ from rich.console import Console
 from raw2s import config
 from raw2s.config import Run
 from raw2s.errors import ConfigError
-from raw2s.evaluation import agreement
 from raw2s.pipeline import STAGES, Plan, recipe
+from raw2s.reports.agreement import weak_agreements
 from raw2s.reports.bridge import no_bridge, read_bridge
 from raw2s.reports.parts import parts_table, summarise_parts
 from raw2s.reports.provenance import provenance
@@ -46,7 +46,7 @@ def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Cons
     write_markdown(summary, uncertainty, parts, bridge, folder / "results.md")
     details = _details(plan, store, folder)
     write_text(folder / "details.json", json.dumps(details, indent=1))
-    agreements = _agreements(results, summary)
+    agreements = weak_agreements(results, summary)
     write_html(
         folder / "report.html",
         title=run.name,
@@ -92,33 +92,6 @@ def _bridge(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     bridge = read_bridge(folder)
     bridge.to_csv(folder / "bridge.csv", index=False)
     return bridge
-
-
-def _agreements(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The weak models' agreement on the items they all answered, by experiment (Fig. 3).
-
-    It is of those that answered the test; with fewer than two, of the files of labels.
-    """
-    tables = {}
-    weak = results[results["role"] == "weak"]
-    for experiment, rows in weak.groupby("experiment", sort=False):
-        systems = summary[(summary["experiment"] == experiment) & (summary["role"] == "weak")]
-        tested = systems["tested"]
-        alike = systems.loc[tested if tested.sum() > 1 else ~tested, "system"]
-        seed = rows["seed"].iloc[0]
-        wide = (
-            rows[(rows["seed"] == seed) & rows["system"].isin(alike)]
-            .pivot(index="item", columns="system", values="prediction")
-            .dropna()
-        )
-        names = [name for name in alike if name in wide]
-        if len(wide) and len(names) > 1:
-            answers = {name: wide[name].to_list() for name in names}
-            classes = rows["kind"].iloc[0] == "classification"
-            tables[str(experiment)] = agreement(
-                answers, kind="classification" if classes else "text"
-            )
-    return tables
 
 
 def _rounds(rounds: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from raw2s.reports import cells as summary_cells
+from raw2s.reports.agreement import agreement_caption, weak_agreements
 from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_html
 from raw2s.reports.elements import Row, escape, figure, how_it_was_run, page, sortable_table
 from raw2s.reports.parts import PARTS_LEGEND, parts_html, summarise_parts
+from raw2s.reports.run.plots import agreement_heatmap
 from raw2s.reports.study import cells as study_cells
 from raw2s.reports.study.comparison import Cell, seed_scores, study_table
 from raw2s.reports.study.markdown import study_markdown
@@ -58,6 +60,8 @@ def write_study(
     table = study_table(results, cells, costs)
     scores = seed_scores(results)
     parts = summarise_parts(results)
+    # The same weak models in every variant would fill the page.
+    agreements = {} if axis else weak_agreements(results, table)
     bridge = pd.DataFrame([vars(cell) for cell in cells]).merge(bridge, on="experiment")
     svg = study_figure(table, scores, axis)
     text = study_markdown(
@@ -68,13 +72,23 @@ def write_study(
         scores=scores,
         parts=parts,
         bridge=bridge,
+        agreements=agreements,
         axis=axis,
         reports=reports,
     )
     tasks = list(table.groupby("task", sort=False))
     sections = [_overview(table, question, svg, axis, reports)]
     sections += [
-        _task(f"task-{n}", str(task), rows, scores, parts, bridge[bridge["task"] == task], axis)
+        _task(
+            f"task-{n}",
+            str(task),
+            rows,
+            scores,
+            parts,
+            bridge[bridge["task"] == task],
+            agreements,
+            axis,
+        )
         for n, (task, rows) in enumerate(tasks)
     ]
     # With an end of line it is a block, which holds a long command.
@@ -111,6 +125,7 @@ def _task(
     scores: pd.DataFrame,
     parts: pd.DataFrame,
     bridge: pd.DataFrame,
+    agreements: Mapping[str, pd.DataFrame],
     axis: str,
 ) -> str:
     text = [f'<section id="{anchor}"><h2>{escape(task)}</h2>']
@@ -126,6 +141,10 @@ def _task(
         of_parts = parts[parts["experiment"] == rows["experiment"].iloc[0]]
         if len(of_parts):
             text += ["<h3>In and out of distribution</h3>", parts_html(of_parts)]
+        matrix = agreements.get(str(rows["experiment"].iloc[0]))
+        if matrix is not None:
+            text.append("<h3>Agreement of the weak models</h3>")
+            text.append(figure("heat", agreement_heatmap(matrix), agreement_caption(rows, matrix)))
         of_seeds = scores[scores["experiment"] == rows["experiment"].iloc[0]]
         by_seed = study_cells.seed_rows(rows, of_seeds)
         if by_seed:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from raw2s.reports import cells
+from raw2s.reports.agreement import agreement_caption
 from raw2s.reports.bridge import BRIDGE_LEGEND, bridge_markdown
 from raw2s.reports.markdown import markdown_table
 from raw2s.reports.parts import PARTS_LEGEND, parts_markdown
@@ -20,12 +23,14 @@ def study_markdown(
     scores: pd.DataFrame,
     parts: pd.DataFrame,
     bridge: pd.DataFrame,
+    agreements: Mapping[str, pd.DataFrame],
     axis: str,
     reports: str,
 ) -> str:
     """The study as text; `table` is of `raw2s.reports.study.comparison.study_table`, `scores` of
     `seed_scores` there, `parts` of `raw2s.reports.parts.summarise_parts`, `bridge` of
-    `raw2s.reports.bridge.summarise_bridge` with each row's task and variant, the rest as in
+    `raw2s.reports.bridge.summarise_bridge` with each row's task and variant, `agreements` of
+    `raw2s.reports.agreement.weak_agreements`, the rest as in
     `raw2s.reports.study.html.write_study`."""
     text = [f"# {title}", question, f"```\n{command.strip()}\n```"]
     text += [" ".join([study_cells.size_note(table), *study_cells.seeds_note(table)])]
@@ -46,6 +51,12 @@ def study_markdown(
             of_parts = parts[parts["experiment"] == rows["experiment"].iloc[0]]
             if len(of_parts):
                 text += ["**In and out of distribution**", *parts_markdown(of_parts)]
+            matrix = agreements.get(str(rows["experiment"].iloc[0]))
+            if matrix is not None:
+                lines = [[str(name), *map(cells.number, row)] for name, row in matrix.iterrows()]
+                text.append("**Agreement of the weak models**")
+                text.append(markdown_table(["", *map(str, matrix.columns)], lines))
+                text.append(agreement_caption(rows, matrix))
             of_seeds = scores[scores["experiment"] == rows["experiment"].iloc[0]]
             by_seed = study_cells.seed_rows(rows, of_seeds)
             if by_seed:
