@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-faults lint bench clean
+.PHONY: demo test test-faults test-cluster lint bench clean
 
 demo: .venv/installed
 	$(BIN)/raw2s demo
@@ -12,6 +12,10 @@ test: .venv/installed lint
 
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -q -m slow tests/integration/test_faults.py
+
+# Three hosts on this machine; needs root.
+test-cluster: .venv/installed
+	$(BIN)/python tests/cluster/three_hosts.py --faults
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -35,8 +35,11 @@ def execute(
     training.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    # Beside the driver: elsewhere the run would not survive the loss of that node.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
     hosts = Hosts(board, cluster.hosts, room, cluster.autoscaled)
     try:
         for stage, title in STAGES.items():
@@ -61,11 +64,11 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
                     stages.DRIVEN[stage](job, store)
     elif stage in stages.COMPUTED:
         # Tasks may wait for one another, the weak judges should not have to start again.
-        hosts.make_room(max(job.runtime.get("cpus", 1) for job in jobs))
+        hosts.make_room([max(job.runtime.get("cpus", 1) for job in jobs)])
         run_tasks(jobs, store, board)
     elif stage in stages.TRAINED:
-        shares = sorted(job.runtime["workers"] * job.runtime["cpus"] for job in jobs)
-        hosts.make_room(sum(shares[-(cluster.train_runs or len(jobs)) :]))
+        works = sorted(([job.runtime["cpus"]] * job.runtime["workers"] for job in jobs), key=sum)
+        hosts.make_room(sum(works[-(cluster.train_runs or len(jobs)) :], []))
         train(jobs, store, board, runs=cluster.train_runs, retries=cluster.retries)
     else:
         for at in range(0, len(jobs), _LOCKS):

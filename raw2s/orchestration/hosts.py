@@ -120,11 +120,16 @@ class Hosts:
             up = self._pools[""].actors
         return up
 
-    def make_room(self, cpus: float) -> None:
+    def make_room(self, works: Sequence[float]) -> None:
         """End the pools if other work would have to wait for what they hold: GPUs always, CPUs
-        where `cpus` (or all there are) are not free beside them."""
+        where the works (CPUs of each task or worker), or as many as there is room for at all, do
+        not each find a node beside them."""
         have = self._room()["CPU"]
-        if self._held("GPU") or self._held("CPU") > have - min(have, cpus):
+        if (
+            self._held("GPU")
+            or self._held("CPU") > have - min(have, sum(works)) + ROUNDING
+            or _placed(works, self._beside(self._pools.values())) < _placed(works, self._beside([]))
+        ):
             self.release()
 
     def release(self) -> None:
@@ -167,10 +172,7 @@ class Hosts:
             for what, room in self._room().items()
         ):
             return None
-        placement = Placement(self._nodes())
-        for pool in pools:
-            for node in pool.nodes:
-                placement.take(node, pool.share.cpus, pool.share.gpus)
+        placement = self._beside(pools)
         found = []
         for _ in range(share.actors):
             place = placement.place(share.cpus, share.gpus, share.labels)
@@ -178,6 +180,14 @@ class Hosts:
                 return None
             found.append(place)
         return found
+
+    def _beside(self, pools: Iterable[_Pool]) -> Placement:
+        """The nodes, with the places of these pools taken."""
+        placement = Placement(self._nodes())
+        for pool in pools:
+            for node in pool.nodes:
+                placement.take(node, pool.share.cpus, pool.share.gpus)
+        return placement
 
     def _give_up(self, share: Share, wanted: Mapping[str, Share]) -> _Pool | None:
         """A pool of this share that nobody wants now, for another model; without one, unwanted
@@ -232,3 +242,8 @@ class Hosts:
 
     def _nodes(self) -> dict[str, Node]:
         return nodes(self._autoscaled)
+
+
+def _placed(works: Sequence[float], placement: Placement) -> int:
+    """How many of the works find a node."""
+    return sum(placement.place(cpus, 0, {}) is not None for cpus in sorted(works, reverse=True))

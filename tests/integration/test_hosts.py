@@ -109,9 +109,9 @@ def test_pools_of_another_size_are_ended_where_there_is_no_room(
     before = actors_of(hosts.bring_up(small))
     assert not set(actors_of(hosts.bring_up([large]))) & set(before)
     # Other work that needs one CPU has no room beside 1.5 of 2; 0.5 it has.
-    hosts.make_room(0.5)
+    hosts.make_room([0.5])
     kept = actors_of(hosts.bring_up([large]))
-    hosts.make_room(1)
+    hosts.make_room([1])
     assert actors_of(hosts.bring_up([large])) != kept
     hosts.release()
 

@@ -1,0 +1,32 @@
+"""Pools of hosted models make way for work that finds no node beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from raw2s.nodes import Node
+from raw2s.orchestration.hosts import Hosts, Share, _Pool
+
+
+@pytest.mark.parametrize(
+    ("works", "stays"),
+    [
+        # One node is free of pools.
+        ([1.0], True),
+        # In all there is room for two, on no two nodes.
+        ([1.0, 1.0], False),
+        ([0.9, 0.9, 0.9], True),
+        # That nothing has room for more is not the pools' doing.
+        ([2.0], True),
+    ],
+)
+def test_work_needs_a_node_not_a_sum(
+    works: list[float], stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {name: Node(1.0, 0.0) for name in "abc"}
+    monkeypatch.setattr("raw2s.orchestration.hosts.nodes", lambda autoscaled: there)
+    hosts = Hosts(board=None)
+    for model in ("a", "b"):
+        hosts._pools[model] = _Pool(Share(1, 0.1, 0.0, {}), [], [model])
+    hosts.make_room(works)
+    assert bool(hosts._pools) == stays
