@@ -32,7 +32,12 @@ class Node:
         return min(found)
 
     def __str__(self) -> str:
-        labels = ", ".join(f"{name}={value}" for name, value in self.labels.items())
+        # Ray gives every node some of its own.
+        labels = ", ".join(
+            f"{name}={value}"
+            for name, value in self.labels.items()
+            if not name.startswith("ray.io/")
+        )
         return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs" + (f" ({labels})" if labels else "")
 
 

@@ -202,8 +202,8 @@ class Cluster(Strict):
     hosts: Positive | None = None
     """Models hosted at once at most, a pool of actors each. None: as many as fit."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """How often a group of training workers is started again, from its last checkpoint, after one
-    of them or its connection was lost."""
+    """How often a task, or a group of training workers from its last checkpoint, is started again
+    after a process of it or its connection was lost."""
     answer_actors: Positive = 1
     """Actors that answer the test for all trained models."""
 

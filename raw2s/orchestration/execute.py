@@ -65,7 +65,7 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
     elif stage in stages.COMPUTED:
         # Tasks may wait for one another, the weak judges should not have to start again.
         hosts.make_room([max(job.runtime.get("cpus", 1) for job in jobs)])
-        run_tasks(jobs, store, board)
+        run_tasks(jobs, store, board, retries=cluster.retries)
     elif stage in stages.TRAINED:
         works = sorted(([job.runtime["cpus"]] * job.runtime["workers"] for job in jobs), key=sum)
         hosts.make_room(sum(works[-(cluster.train_runs or len(jobs)) :], []))

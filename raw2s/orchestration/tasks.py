@@ -9,15 +9,16 @@ from raw2s.errors import ConfigError, StorageError
 from raw2s.store import Address, Job, Store
 
 
-def run_tasks(jobs: Sequence[Job], store: Store, board: Any) -> None:
-    """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow.
+def run_tasks(jobs: Sequence[Job], store: Store, board: Any, *, retries: int) -> None:
+    """Do the jobs in parallel, as many at once as the cluster's CPUs (and GPUs) allow; `retries`:
+    how often one is started again after its process or node was lost.
 
     A ConfigError or StorageError of one of them is raised as it is.
     """
     import ray
     from ray.exceptions import RayTaskError
 
-    @ray.remote(max_retries=0)
+    @ray.remote(max_retries=retries)
     def work(job: Job, storage: Address, board: Any) -> None:
         from raw2s import stages
         from raw2s.orchestration.progress import reporter
