@@ -18,7 +18,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of one undisturbed run; to be read, not changed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     words = [sys.executable, "-m", "raw2s.cli", "run", str(TINY), "--set", f"storage={folder}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -37,7 +37,7 @@ def studied(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path.write_text(yaml.safe_dump({"base": str(TINY), "name": "studied", "study": asked}))
     words = ["study", str(path), "--set", f"storage={storage}"]
     done = subprocess.run(
-        [sys.executable, "-m", "raw2s.cli", *words], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "raw2s.cli", *words], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return storage

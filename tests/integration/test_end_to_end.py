@@ -33,7 +33,7 @@ def command(storage: Path, *more: str) -> list[str]:
 
 
 def finished(words: list[str], **options: Any) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -166,7 +166,7 @@ def test_a_run_killed_while_students_train_goes_on_to_the_same_result(
     storage: Path, tmp_path: Path
 ) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not list(tmp_path.glob("artefacts/student/*/manifest.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)

@@ -36,7 +36,7 @@ def start(storage: object, *more: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    printed, _ = process.communicate(timeout=400)
+    printed, _ = process.communicate(timeout=900)
     assert process.returncode == 0, printed
     return printed
 
@@ -54,7 +54,7 @@ def manifests(storage: Path) -> dict[str, int]:
 
 def kill_one(process: subprocess.Popen[str], title: str, when: Callable[[], object]) -> None:
     """Kill a process of the run's own Ray as soon as `when` says so."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
         if when():
             for child in psutil.Process(process.pid).children(recursive=True):

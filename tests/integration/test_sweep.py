@@ -48,7 +48,7 @@ def command(path: Path, *more: str) -> list[str]:
 
 
 def finished(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -69,7 +69,7 @@ def test_a_sweep_goes_on_after_a_kill_and_tests_once(configured: Path, undisturb
         command(configured), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not (log.is_file() and '"error": ""' in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
