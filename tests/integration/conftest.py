@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,22 @@ TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of one undisturbed run; to be read, not changed."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The storage of one undisturbed run; to be read, not changed: a changed one is an error."""
     folder = tmp_path_factory.mktemp("undisturbed")
     words = [sys.executable, "-m", "raw2s.cli", "run", str(TINY), "--set", f"storage={folder}"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    before = results(folder)
+    yield folder
+    assert results(folder) == before
+
+
+def results(folder: Path) -> tuple[set[str], dict[str, bytes]]:
+    """What the tests compare with: the artefacts' names and the tables of every run."""
+    names = {str(path.relative_to(folder)) for path in folder.glob("artefacts/*/*")}
+    tables = {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/results.csv")}
+    return names, tables
 
 
 @pytest.fixture(scope="session")

@@ -198,9 +198,10 @@ def test_a_job_submitted_to_a_cluster_with_tokens(storage: Path, tmp_path: Path)
     }  # fmt: skip
     environment.pop("RAY_ADDRESS", None)
     (tmp_path / "t").write_text("0123456789abcdef0123456789abcdef")
+    copied = shutil.copytree(storage, tmp_path / "copy")
     entry = [
         "--", sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), str(TINY),
-        "--set", f"storage={storage}", "--set", "experiments.topics.strategies.1.auxiliary=null",
+        "--set", f"storage={copied}", "--set", "experiments.topics.strategies.1.auxiliary=null",
     ]  # fmt: skip
     with head_node(environment) as address:
         submit = [RAY, "job", "submit", "--address", address]
