@@ -66,17 +66,17 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
 
     store = Store(run.storage)
     jobs = [job for job in recipe(run).jobs("label") if job.title.startswith(f"{name}/")]
-    requests = [_times(labels.request(job, store), TIMES) for job in jobs]
+    requests = [times(labels.request(job, store), TIMES) for job in jobs]
     cores = os.cpu_count() or 1
     with connected(Cluster(object_store_mb=128)):
         board = ray.remote(num_cpus=0)(Board).remote()
 
         def seconds(group: list[Request], cpus: float) -> float:
             hosts = Hosts(board)
-            group = [_with_cpus(request, cpus) for request in group]
+            group = [with_share(request, cpus) for request in group]
             pools = hosts.bring_up(group)
             # The first call starts the processes that carry rows, the second is the one measured.
-            ask([_head(request) for request in group], pools, board)
+            ask([head(request) for request in group], pools, board)
             started = time.monotonic()
             ask(group, pools, board)
             took = time.monotonic() - started
@@ -87,17 +87,20 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
         return at_once, sum(seconds([request], cores) for request in requests), len(jobs)
 
 
-def _times(request: Request, times: int) -> Request:
-    copies = [request.rows.assign(id=request.rows["id"] + f"/{copy}") for copy in range(times)]
+def times(request: Request, number: int) -> Request:
+    """The request with its rows so many times over."""
+    copies = [request.rows.assign(id=request.rows["id"] + f"/{copy}") for copy in range(number)]
     return replace(request, rows=pd.concat(copies, ignore_index=True))
 
 
-def _head(request: Request) -> Request:
+def head(request: Request) -> Request:
+    """The request with few rows."""
     return replace(request, rows=request.rows.head(8))
 
 
-def _with_cpus(request: Request, cpus: float) -> Request:
-    runtime = dict(request.job.runtime) | {"cpus": cpus, "actors": 1}
+def with_share(request: Request, cpus: float, actors: int = 1) -> Request:
+    """The request with so many actors of so many CPUs."""
+    runtime = dict(request.job.runtime) | {"cpus": cpus, "actors": actors}
     return replace(request, job=replace(request.job, runtime=runtime))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from raw2s import __version__, config
-from raw2s.errors import ConfigError, StorageError
+from raw2s.errors import ConfigError, StorageError, no_space
 
 DEMO = Path(__file__).parent / "demo.yaml"
 """The configuration of `raw2s demo`, which is configs/demo.yaml."""
@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run(settings)
     except (ConfigError, StorageError) as error:
+        print(f"raw2s: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not no_space(error):
+            raise
         print(f"raw2s: {error}", file=sys.stderr)
         return 2
     return 0

@@ -35,11 +35,10 @@ def remove_damaged(jobs: Iterable[Job], store: Store, also: Iterable[Job] = ()) 
             threads.map(lambda job: _manifest(job, store), plan.values()),
             strict=True,
         ):
-            if fault:
-                store.drop(job)
-                found.append(Damage(job, fault))
-            elif present:
+            if present and not fault:
                 there.add(job.fingerprint)
+            elif fault and (damage := _dropped(job, store)):
+                found.append(damage)
     checked: set[str] = set()
     while True:
         to_do = [job for name, job in plan.items() if name not in there]
@@ -49,17 +48,39 @@ def remove_damaged(jobs: Iterable[Job], store: Store, also: Iterable[Job] = ()) 
             return found
         for name in now:
             checked.add(name)
-            if fault := store.fault(plan[name]):
-                store.drop(plan[name])
-                found.append(Damage(plan[name], fault))
+            if _fault(plan[name], store) != "":
                 there.discard(name)
+                if damage := _dropped(plan[name], store):
+                    found.append(damage)
+
+
+def _dropped(job: Job, store: Store) -> Damage | None:
+    """Remove an artefact, if it is still damaged when no other run works at it."""
+    with store.alone(job):
+        fault = _fault(job, store)
+        if not fault:
+            return None
+        store.drop(job)
+        return Damage(job, fault)
+
+
+def _fault(job: Job, store: Store) -> str | None:
+    """What is wrong with it, "" if nothing; None where it is not there."""
+    try:
+        return store.fault(job) if store.has(job) else None
+    except FileNotFoundError:
+        # Another run has just removed it.
+        return None
 
 
 def _manifest(job: Job, store: Store) -> tuple[bool, str]:
+    """Whether it is there, and what is wrong with its manifest."""
     if not store.has(job):
         return False, ""
     try:
         store.manifest(job)
+    except FileNotFoundError:
+        return False, ""
     except StorageError as error:
-        return False, str(error).partition(": ")[2]
+        return True, str(error)
     return True, ""

@@ -44,7 +44,7 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
             f"{need.at_once * need.cpus:g}",
             f"{need.at_once * need.gpus:g}",
             "?" if need.memory is None else f"{need.memory:.1f} GiB",
-            *([] if have is None else [_room(have, need)]),
+            *([] if have is None else [room(have, need)]),
         )
     console.print(table)
     console.print(
@@ -54,7 +54,9 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         console.print(f"The cluster's nodes: {'; '.join(map(str, have))}.")
 
 
-def _room(have: Sequence[Node], need: Need) -> str:
-    room = places(have, need.cpus, need.gpus, need.labels)
-    enough = room >= (need.at_once if need.group else 1)
-    return str(room) if enough else f"{room}: too few"
+def room(have: Sequence[Node], need: Need) -> str:
+    """For how many of a need's workers or actors the nodes have room, and whether it is too little:
+    a group of workers is placed together, of actors one is enough."""
+    found = places(have, need.cpus, need.gpus, need.labels)
+    enough = found >= (need.at_once if need.group else 1)
+    return str(found) if enough else f"{found}: too few"

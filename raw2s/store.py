@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from raw2s.errors import StorageError
+from raw2s.errors import StorageError, no_space
 from raw2s.storage import Gather, open_storage
 from raw2s.storage.checksums import described
 from raw2s.storage.folder import MANIFEST
@@ -184,6 +184,7 @@ class Store:
 
         On leaving, the manifest is written and the folder put into place; on an error nothing is
         left behind. If another run has put the same artefact there meanwhile, that one stays.
+        Raises StorageError where the disk is full.
         """
         name = f"aside-{job.stage}-{job.fingerprint}-{uuid.uuid4().hex[:8]}"
         aside = self.storage.local / "work" / name
@@ -208,6 +209,13 @@ class Store:
                 aside / MANIFEST, json.dumps(manifest | {"digest": _digest(manifest)}, indent=1)
             )
             self.storage.publish(aside, _place(job))
+        except Exception as error:
+            if no_space(error):
+                raise StorageError(
+                    f"no space is left at {aside.parent}, while {job.stage} {job.title} was made; "
+                    "with more of it the same command goes on"
+                ) from error
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         self.storage.forget(_work(job))

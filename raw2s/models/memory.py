@@ -9,15 +9,18 @@ import torch
 
 T = TypeVar("T")
 
-# What torch says on a CPU, where it has no error of its own.
-_ON_CPU = ("can't allocate memory", "not enough memory")
+# Where torch has no error of its own: on a CPU, and in what CUDA and its libraries say themselves.
+_SAID = (
+    "can't allocate memory", "not enough memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device's or the host's memory is full."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _ON_CPU)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID)
 
 
 def with_smaller_batches(work: Callable[[int], T], batch_size: int) -> tuple[T, int]:

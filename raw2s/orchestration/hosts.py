@@ -6,7 +6,11 @@ over another.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
+import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +23,12 @@ from raw2s.orchestration.placement import Placement
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+
+_LOG = logging.getLogger(__name__)
+_PATIENCE_SECONDS = 60.0
+"""How long actors may take to find a place before that is said."""
+_WAITS = 10
+"""How often that long before their run gives up its places for a while, where no node will come."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +92,16 @@ class Hosts:
         """Each request's pool, with its model loaded, all of them up together.
 
         A pool that hosts another model is taken over, and one of another size ended, where the
-        limit or the cluster leaves no room for one more.
+        limit or the cluster leaves no room for one more. Actors that find no place for a while,
+        since a node was lost or other work holds the cluster, are left out where their pool has
+        others; else that is said, and waited for.
         """
         import ray
 
-        wanted = {request.model: self._share_of(request) for request in requests}
-        if not self._provide(wanted):
-            # What stayed up stands where the others would have to be.
+        while not all(pools := self._placed(requests)):
+            # Another run may wait for what this one holds, as this one does for what it holds.
             self.release()
-            self._provide(wanted)
-        pools = [self._pools[request.model].actors for request in requests]
+            time.sleep(random.uniform(0, _PATIENCE_SECONDS))
         ray.get(
             [
                 actor.load.remote(request.without_rows())
@@ -100,6 +110,32 @@ class Hosts:
             ]
         )
         return pools
+
+    def _placed(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
+        """The actors of each pool that have a place; of some pool none, where other work on a
+        cluster that does not grow has kept it waiting for long."""
+        import ray
+
+        wanted = {request.model: self._share_of(request) for request in requests}
+        if not self._provide(wanted):
+            # What stayed up stands where the others would have to be.
+            self.release()
+            self._provide(wanted)
+        pools = [self._pools[request.model].actors for request in requests]
+        up = {actor: actor.__ray_ready__.remote() for pool in pools for actor in pool}
+        for _ in itertools.count() if self._autoscaled else range(_WAITS):
+            done, waiting = ray.wait(
+                list(up.values()), num_returns=len(up), timeout=_PATIENCE_SECONDS
+            )
+            placed = [[actor for actor in pool if up[actor] in done] for pool in pools]
+            if all(placed):
+                break
+            _LOG.warning(
+                "%d of %d actors wait for a place: the cluster has %s, and other work on it or "
+                "nodes that are yet to come", len(waiting), len(up),
+                " and ".join(f"{n:g} {what}s" for what, n in total(self._nodes().values()).items()),
+            )  # fmt: skip
+        return placed
 
     def any(self, actors: int, runtime: Mapping[str, Any]) -> list[ActorHandle]:
         """Actors for models that take turns, as a job's `runtime` wants them: those that are up

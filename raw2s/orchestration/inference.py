@@ -60,13 +60,20 @@ def ask_in_turn(
     """Answer requests by a few actors; a model stays on one of them, each takes some models."""
     if len(requests) == 1:
         return ask(requests, [actors], board)
-    return ask(requests, [[actors[n % len(actors)]] for n in range(len(requests))], board)
+    pools = [[actors[n % len(actors)]] for n in range(len(requests))]
+    return ask(requests, pools, board, helpers=actors)
 
 
 def ask(
-    requests: Sequence[Request], pools: Sequence[Sequence[ActorHandle]], board: ActorHandle
+    requests: Sequence[Request],
+    pools: Sequence[Sequence[ActorHandle]],
+    board: ActorHandle,
+    *,
+    helpers: Sequence[ActorHandle] = (),
 ) -> list[Answer]:
     """Answer each request by its pool of actors, through one Ray Data pipeline.
+
+    helpers: who, besides, may be asked for what an actor of any pool is slow with.
 
     Raises RuntimeError naming the rows if a row that went in does not come out.
     """
@@ -81,7 +88,7 @@ def ask(
     questions = [request.without_rows() for request in requests]
 
     def forward(rows: pd.DataFrame) -> pd.DataFrame:
-        return _dispatch(rows, questions, pools, board)
+        return _dispatch(rows, questions, pools, board, helpers)
 
     carried = (
         # Not from_pandas: it starts a task that waits for a CPU, and the hosts may hold them all.
@@ -135,6 +142,7 @@ def _dispatch(
     questions: Sequence[Request],
     pools: Sequence[Sequence[ActorHandle]],
     board: ActorHandle,
+    helpers: Sequence[ActorHandle] = (),
 ) -> pd.DataFrame:
     """Hand out the blocks of a step to whoever is free, and wait for the answers.
 
@@ -148,6 +156,7 @@ def _dispatch(
     asked: dict[Any, _Asked] = {}
     found: dict[tuple[int, int], bytes] = {}
     took: list[float] = []
+    others = [[*pool, *helpers] for pool in pools]
 
     def ask_one(actor: Any, request: int, block: int) -> None:
         part = parts[request, block].drop(columns=["request", "block"])
@@ -174,7 +183,7 @@ def _dispatch(
                 fingerprint = questions[one.request].job.fingerprint
                 ray.get(board.add.remote(fingerprint, len(parts[one.request, one.block])))
             ask_next(one.actor)
-        _ask_again(asked, found, pools, median(took) if took else 0.0, ask_one)
+        _ask_again(asked, found, others, median(took) if took else 0.0, ask_one)
     for late in asked:
         # Someone else was faster.
         ray.cancel(late)
@@ -184,17 +193,17 @@ def _dispatch(
 def _ask_again(
     asked: dict[Any, _Asked],
     found: dict[tuple[int, int], bytes],
-    pools: Sequence[Sequence[ActorHandle]],
+    others: Sequence[Sequence[ActorHandle]],
     usual: float,
     ask_one: Any,
 ) -> None:
-    """Ask an idle actor of the same pool for what another one is slow with."""
+    """Ask an idle actor, of those that may answer a request, for what another one is slow with."""
     busy = {one.actor for one in asked.values()}
     limit = max(_SLOW_SECONDS, _SLOW * usual)
     twice = Counter((one.request, one.block) for one in asked.values())
     for one in list(asked.values()):
         key = (one.request, one.block)
-        idle = [actor for actor in pools[one.request] if actor not in busy]
+        idle = [actor for actor in others[one.request] if actor not in busy]
         if idle and key not in found and twice[key] == 1 and time.monotonic() - one.since > limit:
             busy.add(idle[0])
             ask_one(idle[0], *key)

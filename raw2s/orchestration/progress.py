@@ -46,16 +46,18 @@ class Board:
         return dict(self._steps)
 
 
-def reporter(board: Any, job: Job, *, every: float = 0.5) -> Callable[[int, int], None]:
-    """A callback (done, total) that tells the board, at most once in `every` seconds."""
+def reporter(board: Any, job: Job, *, every: float = 0.5) -> Callable[[int, int], bool]:
+    """A callback (done, total) that tells the board, at most once in `every` seconds, and wants no
+    checkpoint."""
     last = 0.0
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int) -> bool:
         nonlocal last
         now = time.monotonic()
         if done >= total or now - last >= every:
             last = now
             board.update.remote(job.fingerprint, done, total)
+        return False
 
     return report
 

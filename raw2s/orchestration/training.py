@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raw2s.errors import ConfigError, StorageError
+from raw2s.errors import ConfigError, StorageError, no_space
 from raw2s.store import Job, Store
 
+if TYPE_CHECKING:
+    from raw2s.trainers.process import Progress
+
 _LOG = logging.getLogger(__name__)
-# What a second try would meet again. A lost process shows as an error of Ray's, and in those that
-# were connected to it as a RuntimeError of the connection.
+# What a second try would meet again.
 _ITS_OWN_FAULT = (
     ValueError, TypeError, LookupError, AttributeError, NameError, ImportError, AssertionError,
-    NotImplementedError, MemoryError,
+    NotImplementedError,
 )  # fmt: skip
+_JUDGING_SECONDS = 6 * 3600
+"""How long the first rank may decide alone what the others wait for: which expert comes next."""
 
 
 def _train_worker(config: dict[str, Any]) -> None:
     """What each worker of a Ray Train run does: the run's jobs, one after another."""
     import ray.train
     import torch
+    from ray.train.collective import barrier, broadcast_from_rank_zero
 
     from raw2s import stages
     from raw2s.orchestration.progress import reporter
@@ -40,19 +46,33 @@ def _train_worker(config: dict[str, Any]) -> None:
     for job in config["jobs"]:
         # Another run may train the same model: one does, the other finds it.
         with store.alone(job) if rank == 0 else contextlib.nullcontext():
-            done = store.has(job)
-            if torch.distributed.is_initialized():
-                # All ranks must agree.
-                agreed = [done]
-                torch.distributed.broadcast_object_list(agreed, src=0)
-                done = agreed[0]
-            if not done:
+            # All ranks must agree. Ray waits as long as it takes, torch would give up.
+            if not broadcast_from_rank_zero(store.has(job) if rank == 0 else None):
                 if context.get_local_rank() == 0:
                     store.recall_work(job)
-                if torch.distributed.is_initialized():
-                    torch.distributed.barrier()
+                barrier()
                 report = reporter(config["board"], job) if rank == 0 else stages.no_progress
+                if config["preemptible"]:
+                    report = _until_notice(report)
                 stages.TRAINED[job.stage](job, store, rank, report)
+
+
+def _until_notice(report: Progress) -> Progress:
+    """Wants a checkpoint as soon as a machine of the group is announced to be taken away (all ranks
+    learn of it at the same step), and no other."""
+    import ray.train
+
+    noticed = False
+
+    def progress(done: int, total: int) -> bool:
+        nonlocal noticed
+        report(done, total)
+        if noticed:
+            return False
+        noticed = ray.train.get_preemption_info() is not None
+        return noticed
+
+    return progress
 
 
 def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, retries: int) -> None:
@@ -79,7 +99,7 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
 
 def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retries: int) -> None:
     from ray.train import RunConfig, ScalingConfig, WorkerGroupError
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     workers, cpus, gpus, labels = shape
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
@@ -92,7 +112,9 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
                 _train_worker,
                 train_loop_config={
                     "jobs": jobs, "storage": store.address(), "board": board, "cpus": cpus,
+                    "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
                 },
+                torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
                 scaling_config=ScalingConfig(
                     num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources, **where
                 ),
@@ -104,7 +126,9 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
             for failure in failures:
                 if isinstance(failure, ConfigError | StorageError):
                     raise failure from None
-            if not left or any(isinstance(failure, _ITS_OWN_FAULT) for failure in failures):
+                if no_space(failure):
+                    raise StorageError(f"no space is left for checkpoints: {failure}") from None
+            if not left or any(_its_own_fault(failure) for failure in failures):
                 raise
             _LOG.warning(
                 "%s: training workers were lost, those that are there go on from the last "
@@ -112,6 +136,14 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
             )  # fmt: skip
         finally:
             store.forget_ray("ray_train", name)
+
+
+def _its_own_fault(failure: BaseException) -> bool:
+    """Whether a second try would meet it again. A lost process shows as an error of Ray's, and in
+    those that were connected to it as a RuntimeError of the connection."""
+    from raw2s.models.memory import is_out_of_memory
+
+    return isinstance(failure, _ITS_OWN_FAULT) or is_out_of_memory(failure)
 
 
 def _first_line(failures: Sequence[BaseException]) -> str:

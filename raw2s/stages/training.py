@@ -6,6 +6,7 @@ transformers folder.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -44,8 +45,9 @@ def training_runtime(training: Training) -> dict[str, Any]:
     }
 
 
-def no_progress(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> bool:
     """For ranks that report nothing."""
+    return False
 
 
 def pretrain_job(model: Model, corpus_of: Job, tokenizer_of: Job) -> Job:
@@ -274,6 +276,14 @@ def commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started:
     if rank != 0:
         return
     with store.write(job) as (folder, manifest_notes):
-        for path in (store.work(job) / "model").iterdir():
-            shutil.move(str(path), folder / path.name)
+        # The work keeps its files until the artefact is in its place.
+        shutil.copytree(store.work(job) / "model", folder, copy_function=_link, dirs_exist_ok=True)
         manifest_notes.update(notes, compute=[[started, time.time()]])
+
+
+def _link(source: str, target: str) -> None:
+    """Another name for the same file, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

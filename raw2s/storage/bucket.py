@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ PART = "part"
 INDEX = "index.json"
 _TRANSFERS = 8
 _DELETED_AT_ONCE = 1000
+_CONFLICT_SECONDS = 0.5
 
 
 class Bucket:
@@ -72,16 +74,34 @@ class Bucket:
         self._s3.delete_object(Bucket=self._bucket, Key=self._key(name))
 
     def put(self, name: str, content: bytes, **condition: Any) -> str | None:
-        """Put an object; its ETag, or None where the condition is not fulfilled."""
+        """Put an object; its ETag, or None where the condition is not fulfilled.
+
+        Content that nobody else puts: a put whose answer is lost is sent again by the client, and
+        then fails by what it has put itself.
+        """
         try:
             done = self._s3.put_object(
                 Bucket=self._bucket, Key=self._key(name), Body=content, **condition
             )
         except self._refused as error:
-            if _status(error) in (404, 409, 412):
+            if _status(error) == 409:
+                # Of two at the same moment neither is refused for good.
+                time.sleep(_CONFLICT_SECONDS)
+                return self.put(name, content, **condition)
+            if _status(error) not in (404, 412):
+                raise
+            return self._etag_of(name, content)
+        return str(done["ETag"])
+
+    def _etag_of(self, name: str, content: bytes) -> str | None:
+        """The object's ETag if this is its content."""
+        try:
+            found = self._s3.get_object(Bucket=self._bucket, Key=self._key(name))
+        except self._refused as error:
+            if _status(error) == 404:
                 return None
             raise
-        return str(done["ETag"])
+        return str(found["ETag"]) if found["Body"].read() == content else None
 
     def age(self, name: str) -> tuple[float, str]:
         """Seconds since an object was put, by the service's clock, and its ETag; raises

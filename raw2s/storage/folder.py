@@ -60,14 +60,16 @@ class Folder:
         return fault_in(self.local / place, files)
 
     def publish(self, folder: Path, place: str) -> None:
-        """Rename a finished folder of this storage into its place; of two the first stays."""
+        """Rename a finished folder of this storage into its place; of two the first stays, but for
+        one without a manifest, which a copy that was cut short may leave."""
         final = self.local / place
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(final)
         except OSError:
             if not self.has(place):
-                raise
+                self.drop(place)
+                folder.rename(final)
 
     def drop(self, place: str) -> None:
         """Remove an artefact: first from its place, then from the disk."""

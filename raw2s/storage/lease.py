@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ def lease(bucket: Bucket, name: str, waiting: Callable[[], None]) -> Iterator[No
     Putting on a condition decides who has it. Should a holder sleep for longer than a lock may be
     stale, another works beside it: work is done twice then, but artefacts stay whole.
     """
-    holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+    told = {"host": socket.gethostname(), "pid": os.getpid(), "lease": uuid.uuid4().hex}
+    holder = json.dumps(told).encode()
     etag = _acquire(bucket, name, holder, waiting)
     ended = threading.Event()
     held = [etag]

@@ -21,6 +21,7 @@ from raw2s.trainers.process import (
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    step_of,
 )
 
 
@@ -73,7 +74,8 @@ def train_cdpo(
 ) -> dict[str, Any]:
     """Train the student at `source` on preference pairs and save it in `out`.
 
-    Returns steps, tokens read (padding not counted), losses and the reward margins that TRL logs.
+    Returns steps, the one that this call went on from, tokens read (padding not counted), losses
+    and the reward margins that TRL logs.
     """
     with fresh_process(training.seed):
         arguments = trainer_arguments(
@@ -99,13 +101,15 @@ def train_cdpo(
             callbacks=[progress_callback(progress)],
         )
         trainer.add_callback(keeping_callback(keep))
-        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        checkpoint = last_checkpoint(work)
+        trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(out))
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(str(out))
         history = trainer.state.log_history
         return {
             "steps": trainer.state.global_step,
+            "from_step": step_of(checkpoint),
             "tokens": training.epochs * sum(map(_tokens, pairs)),
             "losses": [row["loss"] for row in history if "loss" in row],
             "margins": [row["rewards/margins"] for row in history if "rewards/margins" in row],

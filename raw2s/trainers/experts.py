@@ -178,5 +178,5 @@ def _first_rank() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _of_all_rounds(progress: Progress, number: int, rounds: int, done: int, total: int) -> None:
-    progress(number * total + done, rounds * total)
+def _of_all_rounds(progress: Progress, number: int, rounds: int, done: int, total: int) -> bool:
+    return progress(number * total + done, rounds * total)

@@ -18,6 +18,7 @@ from raw2s.trainers.process import (
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    step_of,
 )
 
 
@@ -82,10 +83,12 @@ def pretrain(
             callbacks=[progress_callback(progress)],
         )
         trainer.add_callback(keeping_callback(keep))
-        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        checkpoint = last_checkpoint(work)
+        trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(out))
         tokens.save_pretrained(str(out))
         return {
+            "from_step": step_of(checkpoint),
             "parameters": count_parameters(model),
             "vocabulary": len(tokens),
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],

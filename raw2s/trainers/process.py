@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import random
@@ -12,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all."""
+Progress = Callable[[int, int], bool]
+"""Called with steps done and steps in all, by every rank at the same steps; whether a checkpoint is
+wanted now, since a machine is about to be taken away."""
 Keep = Callable[[Callable[[dict[str, Any]], list[dict[str, Any]]], bool], None]
 """Called with a function that tells the first rank what each has, and whether this rank is its
 machine's first; see `raw2s.store.Store.keep_work`."""
@@ -56,17 +58,35 @@ def quiet() -> None:
 
 
 def last_checkpoint(work: Path) -> str | None:
-    """The newest whole checkpoint in a work folder, or None.
+    """The newest whole checkpoint in a work folder, or None; what the first rank sees counts.
 
-    transformers writes `trainer_state.json` last, so a checkpoint that a kill cut short has none.
+    transformers writes `trainer_state.json` last, so a checkpoint that a kill or a full disk cut
+    short has none, or a part of one.
     """
     found = [
         (int(match.group(1)), path)
         for path in work.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-        and (path / "trainer_state.json").is_file()
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and _is_whole(path)
     ]
-    return str(max(found)[1]) if found else None
+    agreed = [str(max(found)[1]) if found else None]
+    import torch.distributed as group
+
+    if group.is_initialized():
+        group.broadcast_object_list(agreed, src=0)
+    return agreed[0]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def step_of(checkpoint: str | None) -> int:
+    """The step that a training goes on from: 0 without a checkpoint."""
+    return int(Path(checkpoint).name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
 def keep_all(keep: Keep | None) -> None:
@@ -104,14 +124,21 @@ def keeping_callback(keep: Keep | None) -> Any:
 
 
 def progress_callback(progress: Progress) -> Any:
-    """A transformers callback that passes the steps on."""
+    """A transformers callback that passes the steps on, and saves where that is wanted."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
+        wanted = False
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            progress(state.global_step, state.max_steps)
+            self.wanted = progress(state.global_step, state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            progress(state.global_step, state.max_steps)
+            self.wanted = progress(state.global_step, state.max_steps) or self.wanted
+            if self.wanted:
+                # Where an epoch ends its validation comes first, then its own checkpoint.
+                ends = state.global_step * args.num_train_epochs % state.max_steps == 0
+                control.should_save |= not (args.save_strategy == "epoch" and ends)
+                self.wanted = False
 
     return Steps()

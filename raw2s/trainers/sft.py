@@ -32,6 +32,7 @@ from raw2s.trainers.process import (
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    step_of,
 )
 
 
@@ -132,7 +133,7 @@ class SupervisedTrainer(Trainer):
         self.loss = loss
         self.balanced = balanced
         if balanced is not None:
-            self.add_callback(_keep_window(balanced))
+            self.add_callback(_recall_window(balanced))
         self._cut: list[float] = []
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -141,6 +142,14 @@ class SupervisedTrainer(Trainer):
             logs["regulariser_cut"] = sum(self._cut) / len(self._cut)
             self._cut.clear()
         super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before the file that makes a checkpoint whole.
+        if self.balanced is not None:
+            file = _window_file(self.args, self.state.global_step)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"recent": self.balanced.recent.contiguous()}, file)
+        super()._save_checkpoint(model, trial)
 
     def _count_cut(self, values: torch.Tensor) -> None:
         self._cut.append(clamped_share(values, self.loss.evidential.max_regulariser))
@@ -177,21 +186,20 @@ class SupervisedTrainer(Trainer):
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
-def _keep_window(balanced: BalancedPredictions) -> TrainerCallback:
-    """Save the last predictions beside each checkpoint, one file a rank, and take them up again."""
+def _window_file(args: TrainingArguments, step: int) -> Path:
+    """The last predictions in a checkpoint, one file a rank."""
+    folder = Path(str(args.output_dir)) / f"checkpoint-{step}"
+    return folder / f"predictions-{args.process_index}.safetensors"
+
+
+def _recall_window(balanced: BalancedPredictions) -> TrainerCallback:
+    """Take the last predictions up again."""
 
     class Window(TrainerCallback):
-        def _file(self, args: TrainingArguments, step: int) -> Path:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{step}"
-            return folder / f"predictions-{args.process_index}.safetensors"
-
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            file = self._file(args, state.global_step)
+            file = _window_file(args, state.global_step)
             if file.is_file():
                 balanced.recent = load_file(file)["recent"]
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            save_file({"recent": balanced.recent.contiguous()}, self._file(args, state.global_step))
 
     return Window()
 
@@ -232,8 +240,9 @@ def fine_tune(
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last; `keep` is called after each. Returns steps, tokens read (padding not counted)
-    and the logged losses. All ranks call it; rank 0's files count.
+    on from the last; `keep` is called after each. Returns steps, the one that this call went on
+    from, tokens read (padding not counted) and the logged losses. All ranks call it; rank 0's files
+    count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
@@ -263,12 +272,14 @@ def fine_tune(
             balanced=_balanced(loss, items, labels),
         )
         trainer.add_callback(keeping_callback(keep))
-        trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        checkpoint = last_checkpoint(work)
+        trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(str(out))
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(str(out))
         return {
             "steps": trainer.state.global_step,
+            "from_step": step_of(checkpoint),
             "tokens": training.epochs * sum(map(_tokens, items)),
             "best_validation_loss": trainer.state.best_metric,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pandas as pd
-import psutil
 import pytest
 from moto.server import ThreadedMotoServer
+from running import Running
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
-
-
-def command(storage: object, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "raw2s.cli", "run", str(TINY), "--set", f"storage={storage}", *more
-    ]  # fmt: skip
-
-
-def start(storage: object, *more: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(storage, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, **options,
-    )  # fmt: skip
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    printed, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, printed
-    return printed
 
 
 def results(folder: Path, name: str = "tiny") -> pd.DataFrame:
@@ -52,35 +30,23 @@ def manifests(storage: Path) -> dict[str, int]:
     }
 
 
-def kill_one(process: subprocess.Popen[str], title: str, when: Callable[[], object]) -> None:
+def kill_one(run: Running, title: str, when: Callable[[], object]) -> None:
     """Kill a process of the run's own Ray as soon as `when` says so."""
-    deadline = time.monotonic() + 900
-    while time.monotonic() < deadline and process.poll() is None:
-        if when():
-            for child in psutil.Process(process.pid).children(recursive=True):
-                try:
-                    if title in child.cmdline()[0]:
-                        child.kill()
-                        return
-                except (psutil.Error, IndexError):
-                    continue
-        time.sleep(0.02)
-    pytest.fail(f"no {title} to kill")
+    [process, *_] = run.when(lambda: run.children(title) if when() else [])
+    process.kill()
 
 
 def test_a_lost_host_and_a_lost_training_worker(undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    # A checkpoint at every step: how, not what.
-    sets = [
-        word
-        for name in ("topics", "slots")
-        for word in ("--set", f"experiments.{name}.strong_training.checkpoint_steps=1")
-    ]
-    process = start(storage, *sets)
+    run = Running(
+        TINY, storage,
+        # A checkpoint at every step: how, not what.
+        *(f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")),
+    )  # fmt: skip
     labels = storage / "artefacts" / "label"
-    kill_one(process, "ModelHost", lambda: list(storage.glob("artefacts/finetune/*")))
-    kill_one(process, "TrainWorker", lambda: list(storage.glob("work/student-*/checkpoint-*")))
-    printed = ended(process)
+    kill_one(run, "ModelHost", lambda: list(storage.glob("artefacts/finetune/*")))
+    kill_one(run, "TrainWorker", lambda: list(storage.glob("work/student-*/checkpoint-*")))
+    printed = run.ended()
     assert "training workers were lost" in printed
     assert labels.is_dir()
     pd.testing.assert_frame_equal(results(storage), results(undisturbed))
@@ -96,7 +62,7 @@ def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None
     for stage, file in (("label", "rows.parquet"), ("supervision", "manifest.json")):
         [path, *_] = storage.glob(f"artefacts/{stage}/*/{file}")
         path.write_bytes(path.read_bytes()[:-7])
-    printed = ended(start(storage))
+    printed = Running(TINY, storage).ended()
     for stage in ("results", "label", "supervision"):
         assert f"damaged, to be made again: {stage}" in printed
     pd.testing.assert_frame_equal(results(storage), results(undisturbed))
@@ -105,18 +71,47 @@ def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None
 
 def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    both = [start(storage, "--set", f"name={name}") for name in ("one", "other")]
+    both = [Running(TINY, storage, f"name={name}") for name in ("one", "other")]
     seen: dict[str, int] = {}
-    while any(process.poll() is None for process in both):
+    while any(run.process.poll() is None for run in both):
         # What is there stays as it is: nothing is made a second time over it.
         now = manifests(storage)
         assert {path: now.get(path) for path in seen} == seen
         seen = now
         time.sleep(0.2)
-    for process, name in zip(both, ("one", "other"), strict=True):
-        ended(process)
+    for run, name in zip(both, ("one", "other"), strict=True):
+        run.ended()
         pd.testing.assert_frame_equal(results(storage, name), results(undisturbed))
     assert manifests(storage).keys() == manifests(undisturbed).keys()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, with 4 MiB of space; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_with_more_space_the_run_goes_on(
+    undisturbed: Path, small_disk: Path
+) -> None:
+    run = Running(TINY, small_disk)
+    printed, _ = run.process.communicate(timeout=900)
+    assert run.process.returncode == 2
+    assert f"raw2s: no space is left at {small_disk}" in printed and "Traceback" not in printed
+    kept = manifests(small_disk)
+    assert kept and len(kept) < len(manifests(undisturbed))
+    subprocess.run(["mount", "-o", "remount,size=1g", str(small_disk)], check=True)
+    printed = Running(TINY, small_disk).ended()
+    assert "damaged" not in printed
+    after = manifests(small_disk)
+    assert {path: after[path] for path in kept} == kept
+    pd.testing.assert_frame_equal(results(small_disk), results(undisturbed))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +138,7 @@ def test_a_bucket_serves_as_storage_and_no_secret_is_written(
 
     def run(machine: str) -> str:
         cache = {"RAW2S_CACHE": str(tmp_path / machine)}
-        return ended(start("s3://raw2s/experiments", env=os.environ | bucket | secrets | cache))
+        return Running(TINY, "s3://raw2s/experiments", **bucket, **secrets, **cache).ended()
 
     printed = run("one")
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -169,13 +164,13 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(
     """The driver and its Ray by SIGKILL, at a moment drawn evenly over the undisturbed run."""
     began = min(path.stat().st_mtime for path in undisturbed.glob("artefacts/*/*/manifest.json"))
     lasted = (undisturbed / "runs" / "tiny" / "report.html").stat().st_mtime - began
-    process = start(tmp_path)
+    run = Running(TINY, tmp_path)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=3 + lasted * random.Random(seed).random())
-    process.kill()
-    process.wait()
+        run.process.communicate(timeout=3 + lasted * random.Random(seed).random())
+    run.process.kill()
+    run.process.wait()
     kept = manifests(tmp_path)
-    ended(start(tmp_path))
+    Running(TINY, tmp_path).ended()
     after = manifests(tmp_path)
     assert {path: after[path] for path in kept} == kept
     assert after.keys() == manifests(undisturbed).keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from raw2s.config import Training
+from raw2s.stages.training import no_progress
 
 TEXTS = [f"the {a} {b} of {c} is {d}" for a in "abcd" for b in "efgh" for c in "ijkl" for d in "mn"]
 ROWS = 16
@@ -42,7 +44,7 @@ def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
     folders: dict[str, Any] = {
         "out": Path(out) / "model",
         "work": Path(out) / "work",
-        "progress": lambda done, total: None,
+        "progress": no_progress,
     }
     if kind == "cdpo":
         pairs = [
@@ -189,9 +191,10 @@ def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
     class Killed(Exception):
         pass
 
-    def kill(done: int, total: int) -> None:
+    def kill(done: int, total: int) -> bool:
         if done == 3:
             raise Killed
+        return False
 
     import raw2s.trainers.sft as sft
 
@@ -205,9 +208,51 @@ def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
         sft.progress_callback = original
     assert list((tmp_path / "cut" / "work").glob("checkpoint-*"))
     notes = train(kind, str(base), str(tmp_path / "cut"), whole)
-    assert notes["steps"] == 4
+    assert notes["steps"] == 4 and notes["from_step"] == 2
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(weights(tmp_path / "cut")[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [(None, [2, 4]), (1, [1, 2, 4]), (2, [2, 4]), (3, [2, 3, 4])]
+)
+def test_a_checkpoint_is_kept_when_it_is_wanted(
+    wanted: int | None, kept: list[int], base: Path, tmp_path: Path
+) -> None:
+    """But where an epoch ends, which is validated first."""
+    from raw2s.models.encoding import encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.batches import ClassificationItem
+    from raw2s.trainers.process import last_checkpoint, step_of
+    from raw2s.trainers.sft import Loss, fine_tune
+
+    tokenizer = load_tokenizer(str(base))
+    seen: list[int] = []
+    validated: list[int] = []
+
+    def keep(gather: Any, first: bool) -> None:
+        newest = last_checkpoint(tmp_path / "work")
+        assert newest is not None
+        seen.append(step_of(newest))
+        state = json.loads((Path(newest) / "trainer_state.json").read_text())
+        validated.append(sum("eval_loss" in row for row in state["log_history"]))
+
+    items = [
+        ClassificationItem(encode_prompt(tokenizer, text), [[0.2, 0.8]], [1.0])
+        for text in TEXTS[:ROWS]
+    ]
+    notes = fine_tune(
+        {"path": str(base)}, items, labels=2, loss=Loss(), validation=items[:4],
+        training=settings(None, 1).model_copy(update={"keep_best": True}), learning_rate=1e-3,
+        out=tmp_path / "model", work=tmp_path / "work", keep=keep,
+        progress=lambda done, total: done == wanted,
+    )  # fmt: skip
+    assert seen == kept
+    assert validated == [step // 2 for step in kept]
+    assert notes["from_step"] == 0
+    # One that a full disk cut short does not count.
+    (tmp_path / "work" / "checkpoint-4" / "trainer_state.json").write_text("{")
+    assert step_of(last_checkpoint(tmp_path / "work")) < 4
 
 
 def test_trl_computes_the_conservative_loss_and_holds_one_model(base: Path, tmp_path: Path) -> None:
@@ -254,7 +299,7 @@ def test_trl_computes_the_conservative_loss_and_holds_one_model(base: Path, tmp_
                 training=Training(epochs=1, batch_size=4, learning_rate=1e-6),
                 out=tmp_path / f"{epsilon}",
                 work=tmp_path / f"{epsilon}-work",
-                progress=lambda done, total: None,
+                progress=no_progress,
             )
             expected = cdpo_loss(*policy, *reference, beta=2.0, epsilon=epsilon).mean()
             assert notes["losses"][0] == pytest.approx(float(expected), abs=2e-4)

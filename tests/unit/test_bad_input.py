@@ -36,6 +36,7 @@ from raw2s.method.evidential import (
     evidential_loss,
     soft_label_evidential_loss,
 )
+from raw2s.method.gate import Gate
 from raw2s.method.label_models import (
     DawidSkene,
     FlyingSquid,
@@ -185,6 +186,9 @@ ARGUMENTS = {
     "MajorityVote": class_votes(MajorityVote(2).predict_proba),
     "DawidSkene.fit": class_votes(DawidSkene(2).fit),
     "DawidSkene": class_votes(DawidSkene(2).fit(VOTES).predict_proba),
+    "Gate.fit": Argument("probabilities", P3, Gate().fit, ROWS),
+    "Gate.accuracies": Argument("probabilities", P3, Gate().fit(P3).accuracies, ROWS),
+    "Gate.weights": Argument("probabilities", P3, Gate().fit(P3).weights, ROWS),
     "FlyingSquid.fit": class_votes(FlyingSquid().fit, SIGNED),
     "FlyingSquid": class_votes(FlyingSquid().fit(SIGNED).predict_proba, SIGNED),
     "FlyingSquid balance": Argument("class_balance", FOUR[:2], FlyingSquid, WEIGHTS),

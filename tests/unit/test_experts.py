@@ -148,7 +148,7 @@ def grow(
     return train_experts(
         source, items, items, ensemble=Ensemble(name="boosted", of="base", **ensemble),
         labels=labels, training=TRAINING, learning_rate=5e-3, out=folder / "model",
-        work=folder, progress=progress or (lambda done, total: None),
+        work=folder, progress=progress or no_progress,
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_the_first_boosted_expert_is_the_weak_model(source: dict[str, Any], tmp_
     assert len(notes["errors"]) == 2
     fine_tune(
         source, classes(source), labels=3, loss=Loss(), training=TRAINING, learning_rate=5e-3,
-        out=tmp_path / "plain", work=tmp_path / "plain_work", progress=lambda done, total: None,
+        out=tmp_path / "plain", work=tmp_path / "plain_work", progress=no_progress,
     )  # fmt: skip
     plain, first = weights_of(tmp_path / "plain"), weights_of(tmp_path / "model" / "expert-0")
     for name, value in plain.items():

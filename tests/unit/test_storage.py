@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -260,11 +260,56 @@ def test_damage_is_looked_for_in_all_that_is_still_to_be_read(tmp_path: Path) ->
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     store, job = Store(tmp_path), Job("label", "title", {})
-    with pytest.raises(OSError, match="No space"), store.write(job) as (folder, _):
+    # As safetensors tells it.
+    full = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(StorageError, match="no space is left at"), store.write(job) as (folder, _):
         (folder / "half").write_text("half")
-        raise OSError(28, os.strerror(28))
+        raise RuntimeError("not saved") from full
     assert not store.has(job)
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize("status", [412, 409])
+def test_a_put_whose_answer_is_lost_counts(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """boto3 sends it again, and the service refuses it, since it is there."""
+    from botocore.exceptions import ClientError
+
+    bucket(service, tmp_path, monkeypatch)
+    monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("raw2s.storage.bucket._CONFLICT_SECONDS", 0.01)
+    store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
+    client = store.storage._s3  # type: ignore[attr-defined]
+    put, refused = client.put_object, []
+
+    def put_object(**words: Any) -> Any:
+        answer = put(**words)
+        if words.get("IfNoneMatch") and len(refused) < 3:
+            refused.append(words["Key"])
+            told = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(told, "PutObject")
+        return answer
+
+    monkeypatch.setattr(client, "put_object", put_object)
+    with store.alone(job):
+        made(store, job)
+    # The lease and the manifest.
+    assert len(set(refused)) == 2
+    assert store.fault(job) == ""
+    monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "other"))
+    other = Store(store.root)
+    assert (other.path(job) / "deep" / "a.txt").read_text() == "whole"
+
+
+def test_a_folder_without_a_manifest_is_in_nobodys_way(tmp_path: Path) -> None:
+    store, job = Store(tmp_path), Job("label", "title", {})
+    made(store, job)
+    folder = store.path(job)
+    (folder / "manifest.json").unlink()
+    assert not store.has(job)
+    made(store, job, "again")
+    assert (folder / "deep" / "a.txt").read_text() == "again"
 
 
 def test_a_crafted_name_reaches_nothing_outside(

@@ -1,0 +1,57 @@
+"""A run in a process of its own, and the processes of its Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+
+def titled(processes: list[psutil.Process], title: str) -> list[psutil.Process]:
+    """Those whose title, which Ray sets to what they do, holds the text."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error, IndexError):
+            if title in process.cmdline()[0]:
+                found.append(process)
+    return found
+
+
+class Running:
+    """`raw2s run` of a configuration, as a process of its own."""
+
+    def __init__(self, config: Path, storage: object, *sets: str, **environment: str) -> None:
+        words = [word for value in (f"storage={storage}", *sets) for word in ("--set", value)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "raw2s.cli", "run", str(config), *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=os.environ | environment,
+        )  # fmt: skip
+
+    def when(self, happened: Callable[[], T]) -> T:
+        """Wait until this is true, and return it; AssertionError if the run ends before."""
+        deadline = time.monotonic() + 900
+        while not (found := happened()):
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.02)
+        return found
+
+    def children(self, title: str) -> list[psutil.Process]:
+        """The processes of a Ray that the run started itself, by title."""
+        return titled(psutil.Process(self.process.pid).children(recursive=True), title)
+
+    def ended(self) -> str:
+        """What it printed; AssertionError if it failed."""
+        printed, _ = self.process.communicate(timeout=900)
+        assert self.process.returncode == 0, printed
+        return printed

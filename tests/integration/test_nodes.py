@@ -1,0 +1,80 @@
+"""A cluster whose worker node goes away, with and without notice, and another one comes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from running import Running
+from worker_node import WorkerNode, worker_node
+
+TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+
+
+@pytest.fixture
+def node() -> Iterator[WorkerNode]:
+    with worker_node() as found:
+        yield found
+
+
+def results(storage: Path) -> pd.DataFrame:
+    return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
+
+
+def test_the_worker_node_is_lost_again_and_again(
+    node: WorkerNode, undisturbed: Path, tmp_path: Path
+) -> None:
+    """While a ceiling trains, while weak models label, while they score for Joint Decoding."""
+
+    def there(pattern: str) -> bool:
+        return bool(list(tmp_path.glob(pattern)))
+
+    run = Running(
+        TINY, tmp_path, "cluster.retries=5",
+        # How, not what.
+        *(f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")),
+        RAY_ADDRESS=node.address,
+    )  # fmt: skip
+    run.when(lambda: there("work/finetune-*/checkpoint-*"))
+    node.lose()
+    run.when(lambda: node.at_work("ModelHost.answer"))
+    node.lose()
+    run.when(lambda: there("artefacts/candidates/*/manifest.json"))
+    run.when(lambda: node.at_work("ModelHost.answer"))
+    node.lose()
+    run.ended()
+    pd.testing.assert_frame_equal(results(tmp_path), results(undisturbed), check_exact=True)
+
+
+def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
+    node: WorkerNode, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(TINY.read_text())
+    topics = raw["experiments"]["topics"]
+    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
+    # None but the last checkpoint, at step 600.
+    topics["strong_training"] |= {"epochs": 300, "checkpoint_steps": 600}
+    config = tmp_path / "long.yaml"
+    config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
+    soon = {"RAY_ADDRESS": node.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+    alone, storage = tmp_path / "alone", tmp_path / "storage"
+    Running(config, alone, **soon).ended()
+    shutil.copytree(alone, storage)
+    for stage in ("student", "answer", "results"):
+        shutil.rmtree(storage / "artefacts" / stage)
+    run = Running(config, storage, **soon)
+    run.when(lambda: list(storage.glob("work/student-*")))
+    node.notice(seconds=5)
+    run.when(lambda: list(storage.glob("work/student-*/checkpoint-*")))
+    time.sleep(5)
+    node.lose()
+    run.ended()
+    pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)
+    [manifest] = storage.glob("artefacts/student/*/manifest.json")
+    assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 600

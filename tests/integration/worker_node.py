@@ -1,0 +1,75 @@
+"""Two nodes on this machine: the head, for the driver, and a worker that may be lost."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from running import titled
+
+_SIZE = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
+# A node is lost soon after it does not answer.
+_HEALTH = {
+    "health_check_initial_delay_ms": 0, "health_check_period_ms": 500,
+    "health_check_failure_threshold": 4,
+}  # fmt: skip
+
+
+class WorkerNode:
+    """The worker; another one comes in the place of a lost one."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self._node = cluster.add_node(**_SIZE)
+
+    @property
+    def address(self) -> str:
+        """The cluster's, for RAY_ADDRESS."""
+        return str(self._cluster.address)
+
+    def at_work(self, title: str) -> bool:
+        """Whether one of its processes has the title, such as ModelHost.answer."""
+        return bool(titled(self._processes(), title))
+
+    def lose(self) -> None:
+        """The machine is off: raylet and workers, at once."""
+        gone = self._processes()
+        self._cluster.remove_node(self._node, allow_graceful=False)
+        for process in gone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._node = self._cluster.add_node(**_SIZE)
+
+    def notice(self, seconds: int) -> None:
+        """Tell Ray that it will be taken away, as a cloud does of a spot instance."""
+        subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ray"), "drain-node",
+                "--address", self.address, "--node-id", self._node.node_id,
+                "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "reclaimed",
+                "--deadline-remaining-seconds", str(seconds),
+            ],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    def _processes(self) -> list[psutil.Process]:
+        [raylet] = self._node.all_processes["raylet"]
+        return list(psutil.Process(raylet.process.pid).children(recursive=True))
+
+
+@contextlib.contextmanager
+def worker_node() -> Iterator[WorkerNode]:
+    """Two raylets of this machine; the head has no CPU for work."""
+    from ray.cluster_utils import Cluster
+
+    head = _SIZE | {"num_cpus": 0, "_system_config": _HEALTH}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield WorkerNode(cluster)
+    finally:
+        cluster.shutdown()
