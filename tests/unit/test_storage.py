@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from raw2s.errors import StorageError
 from raw2s.integrity import remove_damaged
+from raw2s.stages.training import commit
 from raw2s.storage import lease as leases
 from raw2s.store import Job, Store
 
@@ -267,6 +268,26 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
         raise RuntimeError("not saved") from full
     assert not store.has(job)
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_model_is_kept_until_its_artefact_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job = Store(tmp_path), Job("finetune", "boosted", {})
+    expert = store.work(job) / "model" / "expert-0" / "model.safetensors"
+    expert.parent.mkdir(parents=True)
+    expert.write_text("weights")
+
+    def full(folder: Path, place: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(StorageError, match="no space"):
+        patched.setattr(store.storage, "publish", full)
+        commit(job, store, 0, {}, 0.0)
+    assert expert.read_text() == "weights"
+    commit(job, store, 0, {}, 0.0)
+    assert (store.path(job) / "expert-0" / "model.safetensors").read_text() == "weights"
+    assert store.fault(job) == "" and not store.work(job).exists()
 
 
 @pytest.mark.parametrize("status", [412, 409])
