@@ -6,7 +6,7 @@
     storage of its own;
 (b) how a sweep's wall time grows with the number of trials, and a run's with the number of weak
     models and of rows: the exponent b of seconds = a n^b, by least squares in the logarithms, over
-    the seconds that are not the start of an empty run.
+    the seconds that are not the start of an empty run; and the line a + b n.
 
 All on the tiny configuration's classification task.
 """
@@ -108,7 +108,12 @@ def main(trials: int) -> None:
 
 def show(what: str, sizes: Sequence[int], took: Sequence[float], empty: float) -> None:
     measured = ", ".join(f"{n}: {s:.1f} s" for n, s in zip(sizes, took, strict=True))
-    print(f"(b) {what}: {measured}; exponent {exponent(sizes, took, empty):.2f}", flush=True)
+    slope, start = np.polyfit(sizes, took, 1)
+    print(
+        f"(b) {what}: {measured}; exponent {exponent(sizes, took, empty):.2f}, "
+        f"line {start:.1f} s + {slope:.3g} s each",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -199,7 +199,8 @@ class Bucket:
             told["key"] = known[name]["key"] if name not in changed else self._fresh(place, name)
         self._upload({told["key"]: self.local / place / name for name, told in changed.items()})
         if ranks := gather(mine):
-            index = {name: told for rank in ranks for name, told in rank.items()}
+            # What the first rank has counts: another machine may hold an older version.
+            index = {name: told for rank in reversed(ranks) for name, told in rank.items()}
             self.put(f"{place}/{INDEX}", json.dumps(index).encode())
             named = {told["key"] for told in index.values()} | {f"{place}/{INDEX}"}
             self._delete(key for key, _ in self._list(f"{place}/") if key not in named)

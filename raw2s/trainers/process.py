@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,12 +113,29 @@ def keep_all(keep: Keep | None) -> None:
     keep(gather, os.environ.get("LOCAL_RANK", "0") == "0")
 
 
+def _rotate(work: Path) -> None:
+    """Where each machine has a work folder of its own, remove the checkpoints from it that the
+    first rank's trainer has removed from its own."""
+    import torch.distributed as group
+
+    if not group.is_initialized():
+        return
+    kept = [{path.name for path in work.glob("checkpoint-*")}]
+    group.broadcast_object_list(kept, src=0)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for path in work.glob("checkpoint-*"):
+            if path.name not in kept[0]:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def keeping_callback(keep: Keep | None) -> Any:
     """A transformers callback that does so after each checkpoint; the last one to be added."""
     from transformers import TrainerCallback
 
     class Kept(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if keep is not None:
+                _rotate(Path(args.output_dir))
             keep_all(keep)
 
     return Kept()

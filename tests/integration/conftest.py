@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
+from moto.server import ThreadedMotoServer
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
@@ -51,3 +53,19 @@ def studied(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return storage
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[dict[str, str]]:
+    """The environment in which a bucket of a local S3 service is found."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    found = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret-key", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    session = boto3.session.Session("key", "planted-secret-key", region_name="us-east-1")
+    session.client("s3", endpoint_url=found["AWS_ENDPOINT_URL"]).create_bucket(Bucket="raw2s")
+    yield found
+    server.stop()

@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from running import Running
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
@@ -112,22 +110,6 @@ def test_a_full_disk_is_said_and_with_more_space_the_run_goes_on(
     after = manifests(small_disk)
     assert {path: after[path] for path in kept} == kept
     pd.testing.assert_frame_equal(results(small_disk), results(undisturbed))
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
-    """The environment in which a bucket of a local S3 service is found."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    found = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "planted-secret-key", "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
-    session = boto3.session.Session("key", "planted-secret-key", region_name="us-east-1")
-    session.client("s3", endpoint_url=found["AWS_ENDPOINT_URL"]).create_bucket(Bucket="raw2s")
-    yield found
-    server.stop()
 
 
 def test_a_bucket_serves_as_storage_and_no_secret_is_written(

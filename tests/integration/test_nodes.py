@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
 import yaml
 from running import Running
-from worker_node import WorkerNode, worker_node
+from worker_node import WorkerNode, head, worker_node
+
+from raw2s.config import load
+from raw2s.pipeline import recipe
+from raw2s.store import Store
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
@@ -78,3 +84,33 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)
     [manifest] = storage.glob("artefacts/student/*/manifest.json")
     assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 600
+
+
+def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
+    tmp_path: Path, bucket: dict[str, str]
+) -> None:
+    """ZeRO-3, a worker on each; one node is lost with its cache, and what takes its place finds the
+    shards of both in the bucket."""
+    raw = yaml.safe_load(TINY.read_text())
+    topics = raw["experiments"]["topics"]
+    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
+    topics["strong_training"] |= {
+        "epochs": 8, "checkpoint_steps": 1, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6
+    }  # fmt: skip
+    config = tmp_path / "two.yaml"
+    config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
+    alone = tmp_path / "alone"
+    Running(config, alone).ended()
+    driver = {"RAW2S_CACHE": str(tmp_path / "driver")}
+    with mock.patch.dict(os.environ, bucket), head() as cluster:
+        nodes = [WorkerNode(cluster, cpus=1, caches=tmp_path / "caches") for _ in range(2)]
+        url = "s3://raw2s/two"
+        run = Running(config, url, RAY_ADDRESS=nodes[0].address, **driver)
+        run.when(lambda: list(tmp_path.glob("caches/*/*/work/student-*/checkpoint-3")))
+        nodes[1].lose()
+        assert "training workers were lost" in run.ended()
+        loaded = load(config, overrides={"storage": url})
+        [student] = recipe(loaded).jobs("student")
+        assert Store(url).manifest(student)["notes"]["from_step"] >= 3
+    [storage] = (tmp_path / "driver").iterdir()
+    pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)

@@ -1,18 +1,21 @@
-"""Two nodes on this machine: the head, for the driver, and a worker that may be lost."""
+"""Nodes on this machine: the head, for the driver, and workers that may be lost."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 from running import titled
 
-_SIZE = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
+_OBJECTS = 128 * 2**20
 # A node is lost soon after it does not answer.
 _HEALTH = {
     "health_check_initial_delay_ms": 0, "health_check_period_ms": 500,
@@ -21,11 +24,14 @@ _HEALTH = {
 
 
 class WorkerNode:
-    """The worker; another one comes in the place of a lost one."""
+    """The worker; another one comes in the place of a lost one.
 
-    def __init__(self, cluster: Any) -> None:
-        self._cluster = cluster
-        self._node = cluster.add_node(**_SIZE)
+    caches: a folder in which each that comes has a cache of its own, as another machine would.
+    """
+
+    def __init__(self, cluster: Any, cpus: int = 2, caches: Path | None = None) -> None:
+        self._cluster, self._cpus, self._caches = cluster, cpus, caches
+        self._node = self._add()
 
     @property
     def address(self) -> str:
@@ -43,7 +49,13 @@ class WorkerNode:
         for process in gone:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._node = self._cluster.add_node(**_SIZE)
+        self._node = self._add()
+
+    def _add(self) -> Any:
+        # A raylet passes its environment on to its workers.
+        own = {"RAW2S_CACHE": str(self._caches / uuid.uuid4().hex)} if self._caches else {}
+        with mock.patch.dict(os.environ, own):
+            return self._cluster.add_node(num_cpus=self._cpus, object_store_memory=_OBJECTS)
 
     def notice(self, seconds: int) -> None:
         """Tell Ray that it will be taken away, as a cloud does of a spot instance."""
@@ -63,13 +75,20 @@ class WorkerNode:
 
 
 @contextlib.contextmanager
-def worker_node() -> Iterator[WorkerNode]:
-    """Two raylets of this machine; the head has no CPU for work."""
+def head() -> Iterator[Any]:
+    """A cluster whose head, a raylet of this machine, has no CPU for work."""
     from ray.cluster_utils import Cluster
 
-    head = _SIZE | {"num_cpus": 0, "_system_config": _HEALTH}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    size = {"num_cpus": 0, "object_store_memory": _OBJECTS, "_system_config": _HEALTH}
+    cluster = Cluster(initialize_head=True, head_node_args=size)
     try:
-        yield WorkerNode(cluster)
+        yield cluster
     finally:
         cluster.shutdown()
+
+
+@contextlib.contextmanager
+def worker_node() -> Iterator[WorkerNode]:
+    """A head and a worker."""
+    with head() as cluster:
+        yield WorkerNode(cluster)

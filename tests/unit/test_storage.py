@@ -136,18 +136,22 @@ def test_ranks_of_two_machines_keep_one_state(
         stores.append(Store(url))
         stores[-1].work(job).mkdir(parents=True)
         (stores[-1].work(job) / f"shard-{rank}").write_text(str(rank))
+        (stores[-1].work(job) / "rounds").write_text(str(rank))
     told: list[dict[str, object]] = []
     stores[1].keep_work(job, lambda mine: told.append(mine) or [])
     stores[0].keep_work(job, lambda mine: [mine, *told])
     monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "new"))
     new = Store(url)
     new.recall_work(job)
-    assert sorted(path.name for path in new.work(job).iterdir()) == ["shard-0", "shard-1"]
+    files = ["rounds", "shard-0", "shard-1"]
+    assert sorted(path.name for path in new.work(job).iterdir()) == files
+    # Of two versions the first rank's counts.
+    assert (new.work(job) / "rounds").read_text() == "0"
     # What is there already is not brought again, what the index lacks goes.
     before = (new.work(job) / "shard-0").stat().st_mtime_ns
     (new.work(job) / "half").write_text("half")
     new.recall_work(job)
-    assert sorted(path.name for path in new.work(job).iterdir()) == ["shard-0", "shard-1"]
+    assert sorted(path.name for path in new.work(job).iterdir()) == files
     assert (new.work(job) / "shard-0").stat().st_mtime_ns == before
 
 
