@@ -57,7 +57,19 @@ def trainer_arguments(
         arguments["deepspeed"] = deepspeed_dictionary(training)
         if training.gpus_per_worker == 0:
             _leave_collectives_to_gloo()
+        _join_group()
     return arguments
+
+
+def _join_group() -> None:
+    """Let DeepSpeed know the process group that is there: ZeRO-3 asks for its size while the model
+    is loaded, before the trainer would tell it."""
+    import torch.distributed as group
+
+    if group.is_initialized():
+        from deepspeed import comm
+
+        comm.init_distributed(group.get_backend(), auto_mpi_discovery=False, verbose=False)
 
 
 def _leave_collectives_to_gloo() -> None:

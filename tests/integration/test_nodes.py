@@ -75,7 +75,7 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     for stage in ("student", "answer", "results"):
         shutil.rmtree(storage / "artefacts" / stage)
     run = Running(config, storage, **soon)
-    run.when(lambda: list(storage.glob("work/student-*")))
+    run.when(lambda: list(storage.glob("work/student-*/model/tensorboard/*")))
     node.notice(seconds=5)
     run.when(lambda: list(storage.glob("work/student-*/checkpoint-*")))
     time.sleep(5)
