@@ -24,13 +24,18 @@ _HEALTH = {
 
 
 class WorkerNode:
-    """The worker; another one comes in the place of a lost one.
+    """A worker; another one comes in the place of a lost one.
 
     caches: a folder in which each that comes has a cache of its own, as another machine would.
+    address: an address of its own, 127.0.0.2 and so on; Ray Train counts machines by them.
     """
 
-    def __init__(self, cluster: Any, cpus: int = 2, caches: Path | None = None) -> None:
-        self._cluster, self._cpus, self._caches = cluster, cpus, caches
+    def __init__(
+        self, cluster: Any, cpus: int = 2, caches: Path | None = None, address: str | None = None
+    ) -> None:
+        self._cluster, self._caches = cluster, caches
+        self._size: dict[str, Any] = {"num_cpus": cpus, "object_store_memory": _OBJECTS}
+        self._size |= {"node_ip_address": address} if address else {}
         self._node = self._add()
 
     @property
@@ -55,7 +60,7 @@ class WorkerNode:
         # A raylet passes its environment on to its workers.
         own = {"RAW2S_CACHE": str(self._caches / uuid.uuid4().hex)} if self._caches else {}
         with mock.patch.dict(os.environ, own):
-            return self._cluster.add_node(num_cpus=self._cpus, object_store_memory=_OBJECTS)
+            return self._cluster.add_node(**self._size)
 
     def notice(self, seconds: int) -> None:
         """Tell Ray that it will be taken away, as a cloud does of a spot instance."""
