@@ -18,6 +18,7 @@ from raw2s.trainers.process import (
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    save,
     step_of,
 )
 
@@ -85,7 +86,7 @@ def pretrain(
         trainer.add_callback(keeping_callback(keep))
         checkpoint = last_checkpoint(work)
         trainer.train(resume_from_checkpoint=checkpoint)
-        trainer.save_model(str(out))
+        save(trainer, out)
         tokens.save_pretrained(str(out))
         return {
             "from_step": step_of(checkpoint),

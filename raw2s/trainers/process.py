@@ -128,6 +128,13 @@ def _rotate(work: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def save(trainer: Any, out: Path) -> None:
+    """Write the trained model, by all ranks, without the trainer's pickle of its arguments."""
+    trainer.save_model(str(out))
+    if trainer.is_world_process_zero():
+        (out / "training_args.bin").unlink(missing_ok=True)
+
+
 def keeping_callback(keep: Keep | None) -> Any:
     """A transformers callback that does so after each checkpoint; the last one to be added."""
     from transformers import TrainerCallback

@@ -32,6 +32,7 @@ from raw2s.trainers.process import (
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    save,
     step_of,
 )
 
@@ -274,7 +275,7 @@ def fine_tune(
         trainer.add_callback(keeping_callback(keep))
         checkpoint = last_checkpoint(work)
         trainer.train(resume_from_checkpoint=checkpoint)
-        trainer.save_model(str(out))
+        save(trainer, out)
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(str(out))
         return {

@@ -98,6 +98,7 @@ def test_trained_models_are_ordinary_folders(storage: Path) -> None:
     for job in recipe(run).jobs("cdpo"):
         folder = store.path(job)
         assert (folder / "model.safetensors").is_file()
+        assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
         assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
         assert AutoTokenizer.from_pretrained(folder)("blub")["input_ids"]
         assert list((folder / "tensorboard").rglob("events*"))
