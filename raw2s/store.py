@@ -211,14 +211,18 @@ class Store:
             self.storage.publish(aside, _place(job))
         except Exception as error:
             if no_space(error):
-                raise StorageError(
-                    f"no space is left at {aside.parent}, while {job.stage} {job.title} was made; "
-                    "with more of it the same command goes on"
-                ) from error
+                raise self.full(f"{job.stage} {job.title}") from error
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         self.storage.forget(_work(job))
+
+    def full(self, made: str) -> StorageError:
+        """What to raise where there was no space left for what was made."""
+        return StorageError(
+            f"no space is left at {self.storage.local}, while {made} was made; with more of it the "
+            "same command goes on"
+        )
 
     def ray(self, name: str) -> str:
         """Where Ray Train or Tune may keep files of its own: a path or a URL."""

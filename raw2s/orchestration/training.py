@@ -127,7 +127,7 @@ def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retr
                 if isinstance(failure, ConfigError | StorageError):
                     raise failure from None
                 if no_space(failure):
-                    raise StorageError(f"no space is left for checkpoints: {failure}") from None
+                    raise store.full(", ".join(job.title for job in jobs)) from None
             if not left or any(_its_own_fault(failure) for failure in failures):
                 raise
             _LOG.warning(
