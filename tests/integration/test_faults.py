@@ -120,7 +120,7 @@ def test_a_bucket_serves_as_storage_and_no_secret_is_written(
 
     def run(machine: str) -> str:
         cache = {"RAW2S_CACHE": str(tmp_path / machine)}
-        return Running(TINY, "s3://raw2s/experiments", **bucket, **secrets, **cache).ended()
+        return Running(TINY, "s3://raw2s/experiments", **(bucket | secrets | cache)).ended()
 
     printed = run("one")
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
