@@ -14,6 +14,11 @@ from typing import TypeVar
 import psutil
 
 T = TypeVar("T")
+TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+EVERY_STEP = [
+    f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")
+]
+"""Of TINY: a checkpoint of the strong model at every step, which changes how, not what."""
 
 
 def titled(processes: list[psutil.Process], title: str) -> list[psutil.Process]:

@@ -13,14 +13,13 @@ from unittest import mock
 import pandas as pd
 import pytest
 import yaml
-from running import Running
+from running import EVERY_STEP, TINY, Running
 from worker_node import WorkerNode, head, worker_node
 
 from raw2s.config import load
 from raw2s.pipeline import recipe
 from raw2s.store import Store
-
-TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+from raw2s.trainers.process import last_checkpoint
 
 
 @pytest.fixture
@@ -41,12 +40,7 @@ def test_the_worker_node_is_lost_again_and_again(
     def there(pattern: str) -> bool:
         return bool(list(tmp_path.glob(pattern)))
 
-    run = Running(
-        TINY, tmp_path, "cluster.retries=5",
-        # How, not what.
-        *(f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")),
-        RAY_ADDRESS=node.address,
-    )  # fmt: skip
+    run = Running(TINY, tmp_path, "cluster.retries=5", *EVERY_STEP, RAY_ADDRESS=node.address)
     run.when(lambda: there("work/finetune-*/checkpoint-*"))
     node.lose()
     run.when(lambda: node.at_work("ModelHost.answer"))
@@ -64,8 +58,8 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     raw = yaml.safe_load(TINY.read_text())
     topics = raw["experiments"]["topics"]
     topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
-    # None but the last checkpoint, at step 1200.
-    topics["strong_training"] |= {"epochs": 600, "checkpoint_steps": 1200}
+    # None but the last checkpoint, at step 400.
+    topics["strong_training"] |= {"epochs": 200, "checkpoint_steps": 400}
     config = tmp_path / "long.yaml"
     config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
     soon = {"RAY_ADDRESS": node.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
@@ -74,16 +68,20 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     shutil.copytree(alone, storage)
     for stage in ("student", "answer", "results"):
         shutil.rmtree(storage / "artefacts" / stage)
+    shutil.rmtree(storage / "work")
     run = Running(config, storage, **soon)
-    run.when(lambda: node.at_work("TrainWorker"))
-    node.notice(seconds=120)
-    run.when(lambda: list(storage.glob("work/student-*/checkpoint-*/trainer_state.json")))
-    time.sleep(1)
+    run.when(lambda: list(storage.glob("work/student-*")))
+    # However fast it trains, Ray's watcher is up and the notice there before it goes on.
+    with node.suspended("TrainWorker"):
+        run.when(lambda: node.watched)
+        node.notice(seconds=120)
+        time.sleep(2)
+    run.when(lambda: [w for w in storage.glob("work/student-*") if last_checkpoint(w)])
     node.lose()
     run.ended()
     pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)
     [manifest] = storage.glob("artefacts/student/*/manifest.json")
-    assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 1200
+    assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 400
 
 
 def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
