@@ -23,13 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from running import Running  # noqa: E402
+from running import EVERY_STEP, TINY, Running  # noqa: E402
 from worker_node import WorkerNode, worker_node  # noqa: E402
 
-TINY = ROOT / "configs" / "tiny.yaml"
-EVERY_STEP = [
-    f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")
-]
 LABELS, TRAINS = "ModelHost.answer", "TrainWorker"
 Fault = Callable[[Running, Path, WorkerNode | None], float]
 """Makes it happen, waits until the work goes on, and returns the seconds between."""

@@ -45,11 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from raw2s.run import run
 
             run(settings)
-    except (ConfigError, StorageError) as error:
-        print(f"raw2s: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if not no_space(error):
+    except (ConfigError, StorageError, OSError) as error:
+        if isinstance(error, OSError) and not no_space(error):
             raise
         print(f"raw2s: {error}", file=sys.stderr)
         return 2

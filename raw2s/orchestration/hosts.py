@@ -98,7 +98,7 @@ class Hosts:
         """
         import ray
 
-        while not all(pools := self._placed(requests)):
+        while not all(pools := self._pools_placed(requests)):
             # Another run may wait for what this one holds, as this one does for what it holds.
             self.release()
             time.sleep(random.uniform(0, _PATIENCE_SECONDS))
@@ -111,7 +111,7 @@ class Hosts:
         )
         return pools
 
-    def _placed(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
+    def _pools_placed(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
         """The actors of each pool that have a place; of some pool none, where other work on a
         cluster that does not grow has kept it waiting for long."""
         import ray

@@ -12,17 +12,14 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-
-TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+from running import TINY, Running
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The storage of one undisturbed run; to be read, not changed: a changed one is an error."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    words = [sys.executable, "-m", "raw2s.cli", "run", str(TINY), "--set", f"storage={folder}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
+    Running(TINY, folder).ended()
     before = results(folder)
     yield folder
     assert results(folder) == before

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from running import Running
-
-TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+from running import EVERY_STEP, TINY, Running
 
 
 def results(folder: Path, name: str = "tiny") -> pd.DataFrame:
@@ -36,11 +34,7 @@ def kill_one(run: Running, title: str, when: Callable[[], object]) -> None:
 
 def test_a_lost_host_and_a_lost_training_worker(undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    run = Running(
-        TINY, storage,
-        # A checkpoint at every step: how, not what.
-        *(f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")),
-    )  # fmt: skip
+    run = Running(TINY, storage, *EVERY_STEP)
     labels = storage / "artefacts" / "label"
     kill_one(run, "ModelHost", lambda: list(storage.glob("artefacts/finetune/*")))
     kill_one(run, "TrainWorker", lambda: list(storage.glob("work/student-*/checkpoint-*")))
