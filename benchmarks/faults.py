@@ -36,9 +36,11 @@ def actor_killed(title: str) -> Fault:
 
     def happen(run: Running, storage: Path, _: WorkerNode | None) -> float:
         [process, *_] = run.when(lambda: run.children(title) if at_work(storage, title) else [])
+        # An actor of another model is no replacement, whatever it does now.
+        there = {one.pid for one in run.children(title.partition(".")[0])}
         process.kill()
         started = time.monotonic()
-        run.when(lambda: [one for one in run.children(title) if one.pid != process.pid])
+        run.when(lambda: [one for one in run.children(title) if one.pid not in there])
         return time.monotonic() - started
 
     return happen

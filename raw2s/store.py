@@ -139,6 +139,10 @@ class Store:
         """Bring here what was kept of the unfinished work, if it lies elsewhere."""
         self.storage.recall(_work(job))
 
+    def forget_work(self, job: Job) -> None:
+        """Remove the work, here too, once the artefact is there."""
+        self.storage.forget(_work(job))
+
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""
         return self.storage.has(_place(job))
@@ -215,7 +219,7 @@ class Store:
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self.storage.forget(_work(job))
+        self.forget_work(job)
 
     def full(self, made: str) -> StorageError:
         """What to raise where there was no space left for what was made."""

@@ -39,6 +39,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     # A task that reserves no GPU sees none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    # What outlives the connection, as a thread may, does not start another Ray.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -22,6 +22,7 @@ from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.placement import Placement
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
     from ray.actor import ActorHandle
 
 _LOG = logging.getLogger(__name__)
@@ -94,15 +95,13 @@ class Hosts:
         A pool that hosts another model is taken over, and one of another size ended, where the
         limit or the cluster leaves no room for one more. Actors that find no place for a while,
         since a node was lost or other work holds the cluster, are left out where their pool has
-        others; else that is said, and waited for.
+        others; else that is said, and waited for, as is a load that takes long.
         """
-        import ray
-
         while not all(pools := self._pools_placed(requests)):
             # Another run may wait for what this one holds, as this one does for what it holds.
             self.release()
             time.sleep(random.uniform(0, _PATIENCE_SECONDS))
-        ray.get(
+        _load(
             [
                 actor.load.remote(request.without_rows())
                 for request, actors in zip(requests, pools, strict=True)
@@ -278,6 +277,21 @@ class Hosts:
 
     def _nodes(self) -> dict[str, Node]:
         return nodes(self._autoscaled)
+
+
+def _load(loads: Sequence[ObjectRef]) -> None:
+    """Wait until every actor has its model, and say so where that takes long: a model may be large,
+    or its actor's node lost and no other there for it."""
+    import ray
+
+    while True:
+        done, waiting = ray.wait(
+            list(loads), num_returns=len(loads), timeout=_PATIENCE_SECONDS, fetch_local=False
+        )
+        ray.get(done)
+        if not waiting:
+            return
+        _LOG.warning("%d of %d actors do not have their model yet", len(waiting), len(loads))
 
 
 def _placed(works: Sequence[float], placement: Placement) -> int:

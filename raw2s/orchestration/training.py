@@ -7,8 +7,10 @@ import logging
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError, no_space
@@ -55,6 +57,10 @@ def _train_worker(config: dict[str, Any]) -> None:
                 if config["preemptible"]:
                     report = _until_notice(report)
                 stages.TRAINED[job.stage](job, store, rank, report)
+                # The artefact is there; each machine's own checkpoints have served.
+                barrier()
+                if context.get_local_rank() == 0:
+                    store.forget_work(job)
 
 
 def _until_notice(report: Progress) -> Progress:
@@ -80,7 +86,7 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
     `retries`: how often one is started again after workers were lost.
 
     Jobs that need the same workers may share a run. A job that was killed goes on from its own
-    last checkpoint, whichever run it is in.
+    last checkpoint, whichever run it is in. The first error is raised at once.
     """
     shapes: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
     for job in jobs:
@@ -90,11 +96,30 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
     for shape, members in shapes.items():
         count = min(len(members), runs or len(members))
         groups += [(shape, members[first::count]) for first in range(count)]
-    with ThreadPoolExecutor(max_workers=len(groups)) as threads:
-        for done in [
-            threads.submit(_run, shape, group, store, board, retries) for shape, group in groups
-        ]:
-            done.result()
+    _at_once([partial(_run, shape, group, store, board, retries) for shape, group in groups])
+
+
+def _at_once(works: Sequence[Callable[[], None]]) -> None:
+    """Do all works at the same time, each in a thread of its own.
+
+    The first error is raised without a wait for the others, as is Ctrl-C: trainings may take hours
+    and keep checkpoints. They end with the connection to Ray.
+    """
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def one(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    for work in works:
+        Thread(target=one, args=(work,), daemon=True).start()
+    for _ in works:
+        if error := ended.get():
+            raise error
 
 
 def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retries: int) -> None:

@@ -60,5 +60,6 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
         work=store.work(job),
         progress=progress,
         keep=partial(store.keep_work, job),
+        recall=partial(store.recall_work, job),
     )
     commit(job, store, rank, {"rounds": notes}, started)

@@ -262,6 +262,7 @@ def _fine_tune(
         progress=progress,
         validation=validation,
         keep=partial(store.keep_work, job),
+        recall=partial(store.recall_work, job),
     )
     commit(job, store, rank, notes | {"rows": len(items)}, started)
 

@@ -25,7 +25,7 @@ from raw2s.models.loading import load_tokenizer
 from raw2s.store import write_text
 from raw2s.trainers.batches import ClassificationItem, GenerationItem
 from raw2s.trainers.mistakes import mistakes, samples
-from raw2s.trainers.process import Keep, Progress, keep_all
+from raw2s.trainers.process import Keep, Progress, Recall, keep_all
 from raw2s.trainers.sft import Items, Loss, fine_tune
 
 Rounds = Boosting | Bagging
@@ -46,13 +46,15 @@ def train_experts(
     work: Path,
     progress: Progress,
     keep: Keep | None = None,
+    recall: Recall | None = None,
 ) -> dict[str, Any]:
     """Train the rounds' experts and write their committee into `out`.
 
     items, validation: as for `fine_tune`, against the ground truth. `work` holds what a killed call
-    goes on from; `keep` is called as for `fine_tune`, and after each round. Returns each round's
-    error, the experts kept with their votes, and why the rounds ended; without an expert that beats
-    epsilon the first stands alone. Raises ValueError for an epsilon that is 0 or 1.
+    goes on from; `keep` and `recall` are called as for `fine_tune`, `keep` after each round too.
+    Returns each round's error, the experts kept with their votes, and why the rounds ended; without
+    an expert that beats epsilon the first stands alone. Raises ValueError for an epsilon that is 0
+    or 1.
     """
     wrong = partial(
         mistakes,
@@ -91,6 +93,7 @@ def train_experts(
             progress=partial(_of_all_rounds, progress, number, ensemble.rounds),
             validation=validation,
             keep=keep,
+            recall=recall,
         )
         rounds = _agreed(ensemble, judge)
         keep_all(keep)

@@ -20,6 +20,8 @@ wanted now, since a machine is about to be taken away."""
 Keep = Callable[[Callable[[dict[str, Any]], list[dict[str, Any]]], bool], None]
 """Called with a function that tells the first rank what each has, and whether this rank is its
 machine's first; see `raw2s.store.Store.keep_work`."""
+Recall = Callable[[], None]
+"""Brings to this machine what others have kept; see `raw2s.store.Store.recall_work`."""
 
 
 @contextlib.contextmanager
@@ -111,6 +113,18 @@ def keep_all(keep: Keep | None) -> None:
         return told or []
 
     keep(gather, os.environ.get("LOCAL_RANK", "0") == "0")
+
+
+def recall_all(recall: Recall | None) -> None:
+    """Let each machine have what the first rank's has kept; every rank calls it, at the same
+    step."""
+    import torch.distributed as group
+
+    if recall is None or not group.is_initialized():
+        return
+    if os.environ.get("LOCAL_RANK", "0") == "0" and group.get_rank() != 0:
+        recall()
+    group.barrier()
 
 
 def _rotate(work: Path) -> None:

@@ -28,10 +28,12 @@ from raw2s.trainers.batches import (
 from raw2s.trainers.process import (
     Keep,
     Progress,
+    Recall,
     fresh_process,
     keeping_callback,
     last_checkpoint,
     progress_callback,
+    recall_all,
     save,
     step_of,
 )
@@ -128,11 +130,19 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = False
 
     def __init__(
-        self, *args: Any, loss: Loss, balanced: BalancedPredictions | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        loss: Loss,
+        balanced: BalancedPredictions | None = None,
+        recall: Recall | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.loss = loss
         self.balanced = balanced
+        self.recall = recall
+        if self.args.load_best_model_at_end:
+            self.add_callback(_best_here())
         if balanced is not None:
             self.add_callback(_recall_window(balanced))
         self._cut: list[float] = []
@@ -145,12 +155,18 @@ class SupervisedTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Each machine's ranks must find it: without it they would not know it as the best.
+        folder = _checkpoint(self.args, self.state.global_step)
+        folder.mkdir(parents=True, exist_ok=True)
         # Before the file that makes a checkpoint whole.
         if self.balanced is not None:
-            file = _window_file(self.args, self.state.global_step)
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file = folder / _window_file(self.args)
             save_file({"recent": self.balanced.recent.contiguous()}, file)
         super()._save_checkpoint(model, trial)
+
+    def _load_best_model(self) -> None:
+        recall_all(self.recall)
+        super()._load_best_model()
 
     def _count_cut(self, values: torch.Tensor) -> None:
         self._cut.append(clamped_share(values, self.loss.evidential.max_regulariser))
@@ -187,10 +203,25 @@ class SupervisedTrainer(Trainer):
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
-def _window_file(args: TrainingArguments, step: int) -> Path:
+def _checkpoint(args: TrainingArguments, step: int) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{step}"
+
+
+def _window_file(args: TrainingArguments) -> str:
     """The last predictions in a checkpoint, one file a rank."""
-    folder = Path(str(args.output_dir)) / f"checkpoint-{step}"
-    return folder / f"predictions-{args.process_index}.safetensors"
+    return f"predictions-{args.process_index}.safetensors"
+
+
+def _best_here() -> TrainerCallback:
+    """A training that goes on knows its best checkpoint by the path that it had on the machine
+    which saved it; here it may have another one."""
+
+    class Best(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.best_global_step:
+                state.best_model_checkpoint = str(_checkpoint(args, state.best_global_step))
+
+    return Best()
 
 
 def _recall_window(balanced: BalancedPredictions) -> TrainerCallback:
@@ -198,7 +229,7 @@ def _recall_window(balanced: BalancedPredictions) -> TrainerCallback:
 
     class Window(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            file = _window_file(args, state.global_step)
+            file = _checkpoint(args, state.global_step) / _window_file(args)
             if file.is_file():
                 balanced.recent = load_file(file)["recent"]
 
@@ -235,15 +266,16 @@ def fine_tune(
     progress: Progress,
     validation: Items | None = None,
     keep: Keep | None = None,
+    recall: Recall | None = None,
 ) -> dict[str, Any]:
     """Train a model and save it in `out` as an ordinary transformers folder.
 
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last; `keep` is called after each. Returns steps, the one that this call went on
-    from, tokens read (padding not counted) and the logged losses. All ranks call it; rank 0's files
-    count.
+    on from the last; `keep` is called after each, `recall` before the best is read. Returns steps,
+    the one that this call went on from, tokens read (padding not counted) and the logged losses.
+    All ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
@@ -271,6 +303,7 @@ def fine_tune(
             callbacks=[progress_callback(progress)],
             loss=loss,
             balanced=_balanced(loss, items, labels),
+            recall=recall,
         )
         trainer.add_callback(keeping_callback(keep))
         checkpoint = last_checkpoint(work)

@@ -6,7 +6,8 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import raw2s.orchestration.hosts
 from raw2s.models.loading import load_classifier, load_tokenizer
 from raw2s.models.operations import run
 from raw2s.models.scratch import new_model, train_tokenizer
@@ -116,6 +118,36 @@ def test_pools_of_another_size_are_ended_where_there_is_no_room(
     hosts.release()
 
 
+def test_actors_without_a_place_are_waited_for_and_left_out(
+    folders: list[str],
+    board: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import ray
+
+    monkeypatch.setattr(raw2s.orchestration.hosts, "_PATIENCE_SECONDS", 0.5)
+    held = [ray.remote(Board).options(num_cpus=cpus).remote() for cpus in (1.6, 0.4)]
+    ray.get([other.__ray_ready__.remote() for other in held])
+    hosts = Hosts(board, room={"CPU": 2, "GPU": 0})
+    asked = request(folders[0], actors=2, cpus=0.3)
+    with ThreadPoolExecutor() as threads:
+        up = threads.submit(hosts.bring_up, [asked])
+        deadline = time.monotonic() + 60
+        while "2 of 2 actors wait for a place" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        # Now there is room for one of them.
+        ray.kill(held[1])
+        [pool] = up.result(timeout=120)
+    assert len(pool) == 1
+    [answer] = inference.ask([asked], [pool], board)
+    found = np.stack(answer.rows["probabilities"])
+    np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
+    hosts.release()
+    ray.kill(held[0])
+
+
 def pool_of(kind: type, board: Any, cpus: float = 0.1) -> Any:
     import ray
     from ray.cloudpickle import register_pickle_by_value
@@ -126,10 +158,12 @@ def pool_of(kind: type, board: Any, cpus: float = 0.1) -> Any:
     return host.options(num_cpus=cpus).remote(board)
 
 
-def answered(asked: Request, actors: list[Any], board: Any) -> inference.Answer:
+def answered(
+    asked: Request, actors: list[Any], board: Any, helpers: Sequence[Any] = ()
+) -> inference.Answer:
     """As `ask` does, but handed out by this process: others do not know these classes."""
     [step] = inference._steps([asked], [actors])
-    carried = inference._dispatch(step, [asked.without_rows()], [actors], board)
+    carried = inference._dispatch(step, [asked.without_rows()], [actors], board, helpers)
     return inference._collect(asked, [pickle.loads(table) for table in carried["table"]])
 
 
@@ -194,17 +228,19 @@ def test_rows_that_end_every_process_end_the_run(folders: list[str], board: Any)
     ray.kill(actor)
 
 
+@pytest.mark.parametrize("of_the_pool", [True, False])
 def test_an_idle_actor_does_what_another_is_slow_with(
-    folders: list[str], board: Any, monkeypatch: pytest.MonkeyPatch
+    of_the_pool: bool, folders: list[str], board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
     monkeypatch.setattr(inference, "_SLOW_SECONDS", 0.5)
-    asked = request(folders[0], rows=51)
-    actors = [pool_of(Asleep, board), pool_of(ModelHost, board)]
-    answer = answered(asked, actors, board)
+    asked = request(folders[0], rows=51 if of_the_pool else 16)
+    slow, idle = pool_of(Asleep, board), pool_of(ModelHost, board)
+    pool, helpers = ([slow, idle], []) if of_the_pool else ([slow], [idle])
+    answer = answered(asked, pool, board, helpers)
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
-    assert [actor["actor"] for actor in answer.actors] == [actors[1]._actor_id.hex()]
-    for actor in actors:
+    assert [actor["actor"] for actor in answer.actors] == [idle._actor_id.hex()]
+    for actor in (slow, idle):
         ray.kill(actor)

@@ -88,12 +88,18 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
     tmp_path: Path, bucket: dict[str, str]
 ) -> None:
     """ZeRO-3, a worker on each; one node is lost with its cache, and what takes its place finds the
-    shards of both in the bucket."""
+    shards of both in the bucket. The weak model, on both too, keeps an epoch before its last."""
     raw = yaml.safe_load(TINY.read_text())
     topics = raw["experiments"]["topics"]
     topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
     topics["strong_training"] |= {
         "epochs": 8, "checkpoint_steps": 1, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6
+    }  # fmt: skip
+    # What it learns is wrong, so validation gets worse.
+    [weak] = topics["weak"]
+    weak["noise"] = {"share": 1.0, "kind": "flipped"}
+    topics["weak_training"] |= {
+        "epochs": 3, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6, "keep_best": True
     }  # fmt: skip
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
@@ -114,4 +120,7 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
         [student] = recipe(loaded).jobs("student")
         assert Store(url).manifest(student)["notes"]["from_step"] >= 2
     [storage] = (tmp_path / "driver").iterdir()
+    # Nothing of finished work stays.
+    for one in nodes:
+        assert one.cache and not list(one.cache.glob("*/work/*/checkpoint-*"))
     pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)

@@ -127,10 +127,14 @@ def settings(zero: Any, workers: int) -> Training:
     )  # fmt: skip
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(folder / "model" / "model.safetensors")
+    return load_file(folder / "model.safetensors")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return weights_in(folder / "model")
 
 
 def test_two_workers_with_each_zero_stage_equal_one_process(
@@ -158,7 +162,7 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(name="zero", storage_path=str(tmp_path / "ray")),
     ).fit()
-    start = weights_of_base(base)
+    start = weights_in(base)
     for kind in KINDS:
         notes = train(kind, str(base), str(tmp_path / f"{kind}-one"), settings(None, 1))
         one = weights(tmp_path / f"{kind}-one")
@@ -172,12 +176,6 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
                 torch.testing.assert_close(
                     two[name], tensor, atol=2e-5, rtol=1e-3, msg=f"{kind}, ZeRO {zero}: {name}"
                 )
-
-
-def weights_of_base(base: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(base / "model.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["generation", "balanced"])
@@ -254,6 +252,45 @@ def test_a_checkpoint_is_kept_when_it_is_wanted(
     # One that a full disk cut short does not count.
     (tmp_path / "work" / "checkpoint-4" / "trainer_state.json").write_text("{")
     assert step_of(last_checkpoint(tmp_path / "work")) < 4
+
+
+def test_the_best_epoch_is_found_by_another_machine(base: Path, tmp_path: Path) -> None:
+    """Which takes up what another kept after its last step, in a folder of another name."""
+    import shutil
+
+    from raw2s.models.encoding import encode_prompt
+    from raw2s.models.loading import load_tokenizer
+    from raw2s.trainers.batches import ClassificationItem
+    from raw2s.trainers.sft import Loss, fine_tune
+
+    tokenizer = load_tokenizer(str(base))
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def items(label: list[float]) -> list[ClassificationItem]:
+        prompts = [encode_prompt(tokenizer, text) for text in TEXTS[:ROWS]]
+        return [ClassificationItem(prompt, [label], [1.0]) for prompt in prompts]
+
+    def keep(gather: Any, first: bool) -> None:
+        shutil.rmtree(there, ignore_errors=True)
+        shutil.copytree(here / "work", there / "work")
+
+    def trained(folder: Path, **kept: Any) -> dict[str, Any]:
+        # What it learns is wrong on validation, so the first epoch is the best.
+        return fine_tune(
+            {"path": str(base)}, items([0.1, 0.9]), labels=2, loss=Loss(),
+            validation=items([0.9, 0.1]), learning_rate=1e-3,
+            training=settings(None, 1).model_copy(update={"keep_best": True}),
+            out=folder / "model", work=folder / "work", progress=no_progress, **kept,
+        )  # fmt: skip
+
+    assert trained(here, keep=keep)["from_step"] == 0
+    last = weights_in(there / "work" / "checkpoint-4")
+    shutil.rmtree(here / "work")
+    assert trained(there)["from_step"] == 4
+    found = weights(there)
+    for name, tensor in weights(here).items():
+        assert torch.equal(found[name], tensor), name
+    assert any(not torch.equal(found[name], tensor) for name, tensor in last.items())
 
 
 def test_trl_computes_the_conservative_loss_and_holds_one_model(base: Path, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ _HEALTH = {
 class WorkerNode:
     """A worker; another one comes in the place of a lost one.
 
-    caches: a folder in which each that comes has a cache of its own, as another machine would.
+    caches: a folder in which each that comes has a cache of its own, as another machine would;
+    `cache` is that of the one that is there.
     address: an address of its own, 127.0.0.2 and so on; Ray Train counts machines by them.
     """
 
@@ -34,6 +35,7 @@ class WorkerNode:
         self, cluster: Any, cpus: int = 2, caches: Path | None = None, address: str | None = None
     ) -> None:
         self._cluster, self._caches = cluster, caches
+        self.cache: Path | None = None
         self._size: dict[str, Any] = {"num_cpus": cpus, "object_store_memory": _OBJECTS}
         self._size |= {"node_ip_address": address} if address else {}
         self._node = self._add()
@@ -77,7 +79,8 @@ class WorkerNode:
 
     def _add(self) -> Any:
         # A raylet passes its environment on to its workers.
-        own = {"RAW2S_CACHE": str(self._caches / uuid.uuid4().hex)} if self._caches else {}
+        self.cache = self._caches / uuid.uuid4().hex if self._caches else None
+        own = {"RAW2S_CACHE": str(self.cache)} if self.cache else {}
         with mock.patch.dict(os.environ, own):
             return self._cluster.add_node(**self._size)
 
