@@ -135,13 +135,14 @@ class Store:
         `first`: the rank that tells of its machine's files."""
         self.storage.keep(_work(job), gather, first)
 
-    def recall_work(self, job: Job) -> None:
-        """Bring here what was kept of the unfinished work, if it lies elsewhere."""
-        self.storage.recall(_work(job))
+    def recall_work(self, job: Job, wanted: Callable[[Path], bool] = lambda path: True) -> None:
+        """Bring here what was kept of the unfinished work, if it lies elsewhere; only files whose
+        paths here are `wanted`."""
+        self.storage.recall(_work(job), wanted)
 
-    def forget_work(self, job: Job) -> None:
-        """Remove the work, here too, once the artefact is there."""
-        self.storage.forget(_work(job))
+    def clear_work(self, job: Job) -> None:
+        """Remove what this machine has of the work, once the artefact is there."""
+        shutil.rmtree(self.work(job), ignore_errors=True)
 
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""
@@ -219,7 +220,7 @@ class Store:
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self.forget_work(job)
+        self.storage.forget(_work(job))
 
     def full(self, made: str) -> StorageError:
         """What to raise where there was no space left for what was made."""
@@ -246,7 +247,7 @@ class Store:
 
     def recall_results(self, kind: str, name: str) -> None:
         """Bring such a folder here, if it lies elsewhere."""
-        self.storage.recall(f"{kind}/{name}")
+        self.storage.recall(f"{kind}/{name}", lambda path: True)
 
 
 def _place(job: Job) -> str:

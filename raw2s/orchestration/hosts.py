@@ -284,14 +284,12 @@ def _load(loads: Sequence[ObjectRef]) -> None:
     or its actor's node lost and no other there for it."""
     import ray
 
-    while True:
-        done, waiting = ray.wait(
-            list(loads), num_returns=len(loads), timeout=_PATIENCE_SECONDS, fetch_local=False
-        )
+    waiting = list(loads)
+    while waiting:
+        done, waiting = ray.wait(waiting, timeout=_PATIENCE_SECONDS)
         ray.get(done)
-        if not waiting:
-            return
-        _LOG.warning("%d of %d actors do not have their model yet", len(waiting), len(loads))
+        if not done:
+            _LOG.warning("%d of %d actors do not have their model yet", len(waiting), len(loads))
 
 
 def _placed(works: Sequence[float], placement: Placement) -> int:

@@ -57,10 +57,10 @@ def _train_worker(config: dict[str, Any]) -> None:
                 if config["preemptible"]:
                     report = _until_notice(report)
                 stages.TRAINED[job.stage](job, store, rank, report)
-                # The artefact is there; each machine's own checkpoints have served.
                 barrier()
-                if context.get_local_rank() == 0:
-                    store.forget_work(job)
+            # The artefact is there; what this machine has of the work has served.
+            if context.get_local_rank() == 0:
+                store.clear_work(job)
 
 
 def _until_notice(report: Progress) -> Progress:
@@ -86,7 +86,8 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
     `retries`: how often one is started again after workers were lost.
 
     Jobs that need the same workers may share a run. A job that was killed goes on from its own
-    last checkpoint, whichever run it is in. The first error is raised at once.
+    last checkpoint, whichever run it is in. An error is said at once, and raised when the others
+    have ended.
     """
     shapes: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
     for job in jobs:
@@ -100,10 +101,10 @@ def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, re
 
 
 def _at_once(works: Sequence[Callable[[], None]]) -> None:
-    """Do all works at the same time, each in a thread of its own.
+    """Do all works at the same time, each in a thread of its own; raises the first error.
 
-    The first error is raised without a wait for the others, as is Ctrl-C: trainings may take hours
-    and keep checkpoints. They end with the connection to Ray.
+    Others go on after an error, since what they make is not made again. Ctrl-C waits for nobody:
+    they end with the connection to Ray.
     """
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
@@ -117,9 +118,17 @@ def _at_once(works: Sequence[Callable[[], None]]) -> None:
 
     for work in works:
         Thread(target=one, args=(work,), daemon=True).start()
-    for _ in works:
+    errors: list[BaseException] = []
+    for left in range(len(works) - 1, -1, -1):
         if error := ended.get():
-            raise error
+            errors.append(error)
+            if left:
+                _LOG.error(
+                    "a training failed (%s: %s); the run ends when %d more have ended",
+                    type(error).__name__, _first_line([error]), left,
+                )  # fmt: skip
+    if errors:
+        raise errors[0]
 
 
 def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retries: int) -> None:

@@ -61,8 +61,9 @@ class Storage(Protocol):
         """Let other machines find what lies below `local` at this place. Every rank calls it;
         `first`: the one that tells of its machine's files."""
 
-    def recall(self, place: str) -> None:
-        """Bring below `local` what another machine has kept."""
+    def recall(self, place: str, wanted: Callable[[Path], bool]) -> None:
+        """Bring below `local` what another machine has kept, of the files that are wanted there;
+        what else is here stays."""
 
     def forget(self, place: str) -> None:
         """Remove what was kept, here too."""

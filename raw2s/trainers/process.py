@@ -20,8 +20,9 @@ wanted now, since a machine is about to be taken away."""
 Keep = Callable[[Callable[[dict[str, Any]], list[dict[str, Any]]], bool], None]
 """Called with a function that tells the first rank what each has, and whether this rank is its
 machine's first; see `raw2s.store.Store.keep_work`."""
-Recall = Callable[[], None]
-"""Brings to this machine what others have kept; see `raw2s.store.Store.recall_work`."""
+Recall = Callable[[Callable[[Path], bool]], None]
+"""Brings to this machine what others have kept, of the files wanted here; see
+`raw2s.store.Store.recall_work`."""
 
 
 @contextlib.contextmanager
@@ -71,12 +72,13 @@ def last_checkpoint(work: Path) -> str | None:
         for path in work.glob("checkpoint-*")
         if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and _is_whole(path)
     ]
-    agreed = [str(max(found)[1]) if found else None]
+    agreed = [max(found)[1].name if found else None]
     import torch.distributed as group
 
     if group.is_initialized():
         group.broadcast_object_list(agreed, src=0)
-    return agreed[0]
+    # Each machine's own copy: its work folder may have another name.
+    return str(work / agreed[0]) if agreed[0] else None
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -115,15 +117,22 @@ def keep_all(keep: Keep | None) -> None:
     keep(gather, os.environ.get("LOCAL_RANK", "0") == "0")
 
 
-def recall_all(recall: Recall | None) -> None:
-    """Let each machine have what the first rank's has kept; every rank calls it, at the same
-    step."""
+def recall_all(recall: Recall | None, checkpoint: Path) -> None:
+    """Let each machine have the first rank's files of a checkpoint, to load it again. Shards of the
+    other ranks stay where they are. Every rank calls it, at the same step."""
     import torch.distributed as group
 
     if recall is None or not group.is_initialized():
         return
+
+    def wanted(path: Path) -> bool:
+        # DeepSpeed's name for what belongs to one rank.
+        return path.is_relative_to(checkpoint) and "zero_pp_rank_" not in path.name
+
+    # The first rank has put its index.
+    group.barrier()
     if os.environ.get("LOCAL_RANK", "0") == "0" and group.get_rank() != 0:
-        recall()
+        recall(wanted)
     group.barrier()
 
 

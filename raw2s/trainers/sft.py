@@ -165,7 +165,7 @@ class SupervisedTrainer(Trainer):
         super()._save_checkpoint(model, trial)
 
     def _load_best_model(self) -> None:
-        recall_all(self.recall)
+        recall_all(self.recall, Path(str(self.state.best_model_checkpoint)))
         super()._load_best_model()
 
     def _count_cut(self, values: torch.Tensor) -> None:

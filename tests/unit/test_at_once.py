@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -20,19 +21,37 @@ def test_all_are_done_at_the_same_time() -> None:
     assert sorted(done) == [0, 1, 2]
 
 
-def test_the_first_error_waits_for_nobody() -> None:
-    """Another training may go on for hours."""
-    held, ended = threading.Event(), threading.Event()
+def test_an_error_is_said_at_once_and_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[bool] = []
 
     def fails() -> None:
         raise ValueError("its own fault")
 
     def lasts() -> None:
-        held.wait(60)
-        ended.set()
+        for _ in range(300):
+            if "its own fault" in caplog.text:
+                break
+            threading.Event().wait(0.1)
+        ended.append("its own fault" in caplog.text)
 
     with pytest.raises(ValueError, match="its own fault"):
         _at_once([lasts, fails])
+    assert ended == [True]
+
+
+def test_an_interrupt_waits_for_nobody() -> None:
+    """A training may go on for hours."""
+    held, ended = threading.Event(), threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def lasts() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        held.wait(60)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        _at_once([lasts])
     assert not ended.is_set()
     held.set()
     assert ended.wait(30)
