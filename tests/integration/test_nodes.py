@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -58,8 +57,9 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     raw = yaml.safe_load(TINY.read_text())
     topics = raw["experiments"]["topics"]
     topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
-    # None but the last checkpoint, at step 1200.
-    topics["strong_training"] |= {"epochs": 600, "checkpoint_steps": 1200}
+    # None but the last checkpoint, at step 800; longer than Ray needs to hear of a notice.
+    topics["strong"]["scratch"] |= {"hidden_size": 128, "layers": 2}
+    topics["strong_training"] |= {"epochs": 400, "checkpoint_steps": 800}
     config = tmp_path / "long.yaml"
     config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
     soon = {"RAY_ADDRESS": node.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
@@ -68,20 +68,15 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     shutil.copytree(alone, storage)
     for stage in ("student", "answer", "results"):
         shutil.rmtree(storage / "artefacts" / stage)
-    shutil.rmtree(storage / "work")
     run = Running(config, storage, **soon)
-    run.when(lambda: list(storage.glob("work/student-*")))
-    # However fast it trains, Ray's watcher is up and the notice there before it goes on.
-    with node.suspended("TrainWorker"):
-        run.when(lambda: node.watched)
-        node.notice(seconds=120)
-        time.sleep(2)
+    run.when(lambda: node.at_work("TrainWorker"))
+    node.notice(seconds=120)
     run.when(lambda: [w for w in storage.glob("work/student-*") if last_checkpoint(w)])
     node.lose()
     run.ended()
     pd.testing.assert_frame_equal(results(storage), results(alone), check_exact=True)
     [manifest] = storage.glob("artefacts/student/*/manifest.json")
-    assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 1200
+    assert 0 < json.loads(manifest.read_text())["notes"]["from_step"] < 800
 
 
 def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(

@@ -49,25 +49,6 @@ class WorkerNode:
         """Whether one of its processes has the title, such as ModelHost.answer."""
         return bool(titled(self._processes(), title))
 
-    @property
-    def watched(self) -> bool:
-        """Whether Ray Train's watcher for such notices is up, on whichever node."""
-        return bool(titled(psutil.Process().children(recursive=True), "PreemptionWatcher"))
-
-    @contextlib.contextmanager
-    def suspended(self, title: str) -> Iterator[None]:
-        """Its processes of that title stand still meanwhile."""
-        stopped = titled(self._processes(), title)
-        assert stopped, f"no process of the node is a {title}"
-        for process in stopped:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in stopped:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.resume()
-
     def lose(self) -> None:
         """The machine is off: raylet and workers, at once."""
         gone = self._processes()
