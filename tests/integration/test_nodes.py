@@ -83,14 +83,14 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
     tmp_path: Path, bucket: dict[str, str]
 ) -> None:
     """ZeRO-3, a worker on each; one node is lost with its cache, and what takes its place finds the
-    shards of both in the bucket. The weak model, on both too, keeps an epoch before its last."""
+    shards of both in the bucket. The weak model, on both too, keeps its best epoch."""
     raw = yaml.safe_load(TINY.read_text())
     topics = raw["experiments"]["topics"]
     topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
     topics["strong_training"] |= {
         "epochs": 8, "checkpoint_steps": 1, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6
     }  # fmt: skip
-    # What it learns is wrong, so validation gets worse.
+    # What it learns is wrong, so that its best epoch should not be its last.
     [weak] = topics["weak"]
     weak["noise"] = {"share": 1.0, "kind": "flipped"}
     topics["weak_training"] |= {
