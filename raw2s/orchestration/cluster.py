@@ -68,9 +68,9 @@ def connected(cluster: Cluster) -> Iterator[None]:
         }
     else:
         _check_reachable(address)
-        common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT}
+        common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT | _own_ray(address)}
     try:
-        with _without_stderr():
+        with _without_stderr(), _inherited({} if address else _own_ray(None)):
             ray.init(address=address or "local", **common)
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}") from error
@@ -78,6 +78,35 @@ def connected(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _own_ray(address: str | None) -> dict[str, str]:
+    """What keeps a worker's questions about Ray's state within its own Ray.
+
+    Without it Ray asks whichever was started last on the machine. Ray Train asks each second
+    whether a run's controller lives, and where another Ray does not know it, it takes the workers
+    away.
+    """
+    if not address:
+        # One that is started here has nobody to ask, and ends with its driver anyway.
+        return {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:1"}
+    explicit = "://" not in address and address.rpartition(":")[2].isdigit()
+    return {"RAY_ADDRESS": address} if explicit else {}
+
+
+@contextlib.contextmanager
+def _inherited(environment: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from running import free_ports
 
 from raw2s import config
 from raw2s.pipeline import recipe
@@ -251,11 +251,3 @@ def head_node(environment: dict[str, str]) -> Iterator[str]:
         head.terminate()
         head.wait(timeout=60)
         shutil.rmtree(short, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]

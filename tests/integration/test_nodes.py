@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pandas as pd
 import pytest
 import torch
 import yaml
-from running import EVERY_STEP, TINY, Running
+from running import EVERY_STEP, TINY, Running, free_ports
 from safetensors.torch import load_file
 from worker_node import WorkerNode, head, worker_node
 
@@ -31,6 +35,17 @@ def node() -> Iterator[WorkerNode]:
 
 def results(storage: Path) -> pd.DataFrame:
     return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
+
+
+def endless(folder: Path) -> Path:
+    """A configuration whose weak model trains for hours and keeps no checkpoint by itself."""
+    raw = yaml.safe_load(TINY.read_text())
+    topics = raw["experiments"]["topics"]
+    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
+    topics["weak_training"] |= {"epochs": 10**6, "keep_best": False, "checkpoint_steps": 10**9}
+    config = folder / "endless.yaml"
+    config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
+    return config
 
 
 def test_the_worker_node_is_lost_again_and_again(
@@ -57,13 +72,7 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     node: WorkerNode, tmp_path: Path
 ) -> None:
     """Twice; the second checkpoint is bit by bit what an undisturbed training has at its step."""
-    raw = yaml.safe_load(TINY.read_text())
-    topics = raw["experiments"]["topics"]
-    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
-    # Hours without a checkpoint of its own: it cannot end before Ray hears of a notice.
-    topics["weak_training"] |= {"epochs": 10**6, "keep_best": False, "checkpoint_steps": 10**9}
-    config = tmp_path / "long.yaml"
-    config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
+    config = endless(tmp_path)
     loaded = load(config, overrides={"storage": str(tmp_path / "storage")})
     [weak] = [job for job in recipe(loaded).jobs("finetune") if job.spec["split"] == "weak"]
     store = Store(loaded.storage)
@@ -105,6 +114,24 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     alone = load_file(work / f"checkpoint-{second}" / "model.safetensors")
     assert alone.keys() == after.keys()
     assert all(torch.equal(alone[name], after[name]) for name in alone)
+
+
+@pytest.mark.parametrize("where", [contextlib.nullcontext, worker_node])
+def test_another_ray_on_the_machine_does_not_take_workers_away(where: Any, tmp_path: Path) -> None:
+    """Ray Train looks for its run in the Ray that was started last on the machine."""
+    with where() as cluster:
+        environment = {"RAY_ADDRESS": cluster.address} if cluster else {}
+        run = Running(endless(tmp_path), tmp_path / "storage", **environment)
+        run.when(lambda: list(tmp_path.rglob("*tfevents*")))
+        [worker] = (cluster.at_work if cluster else run.children)("TrainWorker")
+        [port] = free_ports(1)
+        with head(dashboard_port=port):
+            # It looks each second.
+            time.sleep(5)
+            still_there = worker.is_running()
+        run.process.send_signal(signal.SIGINT)
+        run.process.communicate()
+    assert still_there
 
 
 def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(

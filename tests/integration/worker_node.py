@@ -45,9 +45,9 @@ class WorkerNode:
         """The cluster's, for RAY_ADDRESS."""
         return str(self._cluster.address)
 
-    def at_work(self, title: str) -> bool:
-        """Whether one of its processes has the title, such as ModelHost.answer."""
-        return bool(titled(self._processes(), title))
+    def at_work(self, title: str) -> list[psutil.Process]:
+        """Those of its processes that have the title, such as ModelHost.answer."""
+        return titled(self._processes(), title)
 
     def lose(self) -> None:
         """The machine is off: raylet and workers, at once."""
@@ -83,12 +83,12 @@ class WorkerNode:
 
 
 @contextlib.contextmanager
-def head() -> Iterator[Any]:
-    """A cluster whose head, a raylet of this machine, has no CPU for work."""
+def head(**options: Any) -> Iterator[Any]:
+    """A cluster whose head, a raylet of this machine, has no CPU for work. `options`: Ray's."""
     from ray.cluster_utils import Cluster
 
     size = {"num_cpus": 0, "object_store_memory": _OBJECTS, "_system_config": _HEALTH}
-    cluster = Cluster(initialize_head=True, head_node_args=size)
+    cluster = Cluster(initialize_head=True, head_node_args=size | options)
     try:
         yield cluster
     finally:
