@@ -81,7 +81,7 @@ def driver_killed(run: Running, storage: Path, _: WorkerNode | None) -> float:
 
 def seconds(fault: Fault | None, node: WorkerNode | None) -> tuple[float, float]:
     """Wall time of a run, and the recovery in it."""
-    address = {"RAY_ADDRESS": node.address} if node else {}
+    address = node.found_by if node else {}
     with tempfile.TemporaryDirectory(prefix="raw2s-bench-") as folder:
         started = time.monotonic()
         run = Running(TINY, folder, "cluster.retries=3", *EVERY_STEP, **address)

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Not the shell's cluster.
+os.environ.pop("RAY_ADDRESS", None)
+# A busy machine is no failure.
+settings.register_profile("raw2s", deadline=None)
+settings.load_profile("raw2s")
 ROOT = Path(__file__).parent.parent
 
 

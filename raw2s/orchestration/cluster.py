@@ -25,6 +25,14 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
 
+# For Ray Train's controllers, by way of the driver.
+_ON_ONE_MACHINE = {
+    # No node of it is ever preempted; the watcher is one more process a run.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # How long a run's end may go unseen.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+}
+
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[None]:
@@ -54,10 +62,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
         "logging_level": logging.ERROR,
     }
     if not address:
-        # No node of this machine is ever preempted; the watcher is one more process a run.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        # How long a run's end may go unseen.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
         # A cluster started here inherits it, and its processes start sooner than with a
         # runtime_env.
         os.environ.update(WORKER_ENVIRONMENT)
@@ -69,15 +73,17 @@ def connected(cluster: Cluster) -> Iterator[None]:
     else:
         _check_reachable(address)
         common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT | _own_ray(address)}
-    try:
-        with _without_stderr(), _inherited({} if address else _own_ray(None)):
-            ray.init(address=address or "local", **common)
-    except ConnectionError as error:
-        raise ConfigError(f"no Ray cluster answers at {address}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    kept = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
+    with _environment({} if address else kept):
+        try:
+            with _without_stderr(), _environment({} if address else _own_ray(None)):
+                ray.init(address=address or "local", **common)
+        except ConnectionError as error:
+            raise ConfigError(f"no Ray cluster answers at {address}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _own_ray(address: str | None) -> dict[str, str]:
@@ -95,8 +101,8 @@ def _own_ray(address: str | None) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _inherited(environment: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the processes that are started in the block."""
+def _environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """Variables that are set in the block only, and in the processes that it starts."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:

@@ -32,6 +32,17 @@ def results(folder: Path) -> tuple[set[str], dict[str, bytes]]:
     return names, tables
 
 
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A failed test leaves no run behind."""
+    yield
+    while Running.all:
+        run = Running.all.pop()
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+
+
 @pytest.fixture(scope="session")
 def studied(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of a study of two and three weak models on the undisturbed run's artefacts."""

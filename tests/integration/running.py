@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import psutil
 
 T = TypeVar("T")
+SHELL = dict(os.environ)
+"""The environment, without what a Ray that tests share sets in this process."""
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 EVERY_STEP = [
     f"experiments.{task}.strong_training.checkpoint_steps=1" for task in ("topics", "slots")
@@ -35,13 +37,16 @@ def titled(processes: list[psutil.Process], title: str) -> list[psutil.Process]:
 class Running:
     """`raw2s run` of a configuration, as a process of its own."""
 
+    all: ClassVar[list[Running]] = []
+
     def __init__(self, config: Path, storage: object, *sets: str, **environment: str) -> None:
         words = [word for value in (f"storage={storage}", *sets) for word in ("--set", value)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "raw2s.cli", "run", str(config), *words],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env=os.environ | environment,
+            env=SHELL | environment,
         )  # fmt: skip
+        Running.all.append(self)
 
     def when(self, happened: Callable[[], T]) -> T:
         """Wait until this is true, and return it; AssertionError if the run ends before."""

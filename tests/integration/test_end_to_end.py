@@ -239,7 +239,7 @@ def head_node(environment: dict[str, str]) -> Iterator[str]:
     trial = [RAY, "job", "submit", "--address", address, "--", "true"]
     try:
         # The head answers before it can take a job.
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while (tried := subprocess.run(trial, env=environment, capture_output=True)).returncode:
             agent_log = Path(short) / "session_latest" / "logs" / "dashboard_agent.log"
             log = agent_log.read_text()[-2000:] if agent_log.is_file() else "no agent"

@@ -16,7 +16,9 @@ def run(tmp_path: Path, *overrides: str, config: str = "tiny.yaml") -> str:
     words = [sys.executable, "-m", "raw2s.cli", "run", str(ROOT / "configs" / config)]
     for override in (f"storage={tmp_path / 'storage'}", *overrides):
         words += ["--set", override]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAW2S_DATA": ""}
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "RAW2S_DATA": "",
+    }  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 2, done.stdout + done.stderr
     assert not list(tmp_path.glob("storage/artefacts/pretrain/*"))

@@ -63,7 +63,9 @@ def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None
 
 def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    both = [Running(TINY, storage, f"name={name}") for name in ("one", "other")]
+    both = [Running(TINY, storage, "name=one")]
+    both[0].when(lambda: manifests(storage))
+    both.append(Running(TINY, storage, "name=other"))
     seen: dict[str, int] = {}
     while any(run.process.poll() is None for run in both):
         # What is there stays as it is: nothing is made a second time over it.

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_the_worker_node_is_lost_again_and_again(
     def there(pattern: str) -> bool:
         return bool(list(tmp_path.glob(pattern)))
 
-    run = Running(TINY, tmp_path, "cluster.retries=5", *EVERY_STEP, RAY_ADDRESS=node.address)
+    run = Running(TINY, tmp_path, "cluster.retries=5", *EVERY_STEP, **node.found_by)
     run.when(lambda: there("work/finetune-*/checkpoint-*"))
     node.lose()
     run.when(lambda: node.at_work("ModelHost.answer"))
@@ -77,7 +78,7 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     [weak] = [job for job in recipe(loaded).jobs("finetune") if job.spec["split"] == "weak"]
     store = Store(loaded.storage)
     work = store.work(weak)
-    environment = {"RAY_ADDRESS": node.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+    environment = node.found_by | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
     run = Running(config, loaded.storage, **environment)
 
     begun: set[Path] = set()
@@ -120,17 +121,18 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
 def test_another_ray_on_the_machine_does_not_take_workers_away(where: Any, tmp_path: Path) -> None:
     """Ray Train looks for its run in the Ray that was started last on the machine."""
     with where() as cluster:
-        environment = {"RAY_ADDRESS": cluster.address} if cluster else {}
+        environment = cluster.found_by if cluster else {}
         run = Running(endless(tmp_path), tmp_path / "storage", **environment)
         run.when(lambda: list(tmp_path.rglob("*tfevents*")))
         [worker] = (cluster.at_work if cluster else run.children)("TrainWorker")
         [port] = free_ports(1)
         with head(dashboard_port=port):
-            # It looks each second.
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+            # Ray Train looks each second.
             time.sleep(5)
             still_there = worker.is_running()
         run.process.send_signal(signal.SIGINT)
-        run.process.communicate()
+        run.process.communicate(timeout=120)
     assert still_there
 
 
@@ -162,8 +164,8 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
             for n in (2, 3)
         ]
         url = "s3://raw2s/two"
-        run = Running(config, url, RAY_ADDRESS=nodes[0].address, **driver)
-        run.when(lambda: list(tmp_path.glob("caches/*/*/work/student-*/checkpoint-3")))
+        run = Running(config, url, **nodes[0].found_by, **bucket, **driver)
+        run.when(lambda: list(tmp_path.glob("caches/*/*/work/student-*/checkpoint-[3-9]")))
         nodes[1].lose()
         assert "training workers were lost" in run.ended()
         loaded = load(config, overrides={"storage": url})

@@ -40,7 +40,7 @@ def test_a_plan_takes_a_moment_and_no_network() -> None:
     for name in ("paper_sciq", "paper_cosmosqa", "paper_slurp"):
         done = subprocess.run(
             [sys.executable, "-m", "raw2s.cli", "plan", f"configs/{name}.yaml"],
-            cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         assert "GiB" in done.stdout and "7B" in done.stdout
 
@@ -61,7 +61,7 @@ def test_the_python_example_runs() -> None:
 def test_an_error_is_one_line_and_exit_code_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "raw2s.cli", "run", "configs/absent.yaml"],
-        cwd=ROOT, capture_output=True, text=True, timeout=10,
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "raw2s: no configuration file configs/absent.yaml\n"

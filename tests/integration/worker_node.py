@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 import psutil
-from running import titled
+from running import SHELL, titled
 
 _OBJECTS = 128 * 2**20
 # A node is lost soon after it does not answer.
@@ -42,8 +42,14 @@ class WorkerNode:
 
     @property
     def address(self) -> str:
-        """The cluster's, for RAY_ADDRESS."""
+        """The cluster's."""
         return str(self._cluster.address)
+
+    @property
+    def found_by(self) -> dict[str, str]:
+        """A driver's environment. It wants a token where another Ray of this process does."""
+        modes = {name: value for name, value in os.environ.items() if name == "RAY_AUTH_MODE"}
+        return {"RAY_ADDRESS": self.address} | modes
 
     def at_work(self, title: str) -> list[psutil.Process]:
         """Those of its processes that have the title, such as ModelHost.answer."""
@@ -62,7 +68,7 @@ class WorkerNode:
         # A raylet passes its environment on to its workers.
         self.cache = self._caches / uuid.uuid4().hex if self._caches else None
         own = {"RAW2S_CACHE": str(self.cache)} if self.cache else {}
-        with mock.patch.dict(os.environ, own):
+        with _as_from_a_shell(), mock.patch.dict(os.environ, own):
             return self._cluster.add_node(**self._size)
 
     def notice(self, seconds: int) -> None:
@@ -83,12 +89,24 @@ class WorkerNode:
 
 
 @contextlib.contextmanager
+def _as_from_a_shell() -> Iterator[None]:
+    """Ray's processes inherit this one's environment, in which a Ray of one machine may have said
+    that it wants no notices."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("RAY_TRAIN_")]:
+            if name not in SHELL:
+                del os.environ[name]
+        yield
+
+
+@contextlib.contextmanager
 def head(**options: Any) -> Iterator[Any]:
     """A cluster whose head, a raylet of this machine, has no CPU for work. `options`: Ray's."""
     from ray.cluster_utils import Cluster
 
     size = {"num_cpus": 0, "object_store_memory": _OBJECTS, "_system_config": _HEALTH}
-    cluster = Cluster(initialize_head=True, head_node_args=size | options)
+    with _as_from_a_shell():
+        cluster = Cluster(initialize_head=True, head_node_args=size | options)
     try:
         yield cluster
     finally:

@@ -207,7 +207,7 @@ def test_a_renewed_lease_is_not_taken(
     bucket(service, tmp_path, monkeypatch)
     monkeypatch.setattr(leases, "LOOKED_EVERY", 0.05)
     monkeypatch.setattr(leases, "RENEWED_EVERY", 0.2)
-    monkeypatch.setattr(leases, "STALE_AFTER", 1.5)
+    monkeypatch.setattr(leases, "STALE_AFTER", 3)
     store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
     entered = threading.Event()
 
@@ -218,7 +218,7 @@ def test_a_renewed_lease_is_not_taken(
     with store.alone(job):
         thread = threading.Thread(target=wait)
         thread.start()
-        assert not entered.wait(3.5)
+        assert not entered.wait(6)
     assert entered.wait(10)
     thread.join()
 
