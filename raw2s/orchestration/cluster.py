@@ -73,8 +73,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     else:
         _check_reachable(address)
         common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT | _own_ray(address)}
-    kept = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
-    with _environment({} if address else kept):
+    told = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
+    with _environment({} if address else told):
         try:
             with _without_stderr(), _environment({} if address else _own_ray(None)):
                 ray.init(address=address or "local", **common)
@@ -110,7 +110,7 @@ def _environment(environment: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from running import EVERY_STEP, TINY, Running, free_ports
+from running import EVERY_STEP, SHELL, TINY, Running, free_ports
 from safetensors.torch import load_file
 from worker_node import WorkerNode, head, worker_node
 
@@ -134,6 +136,20 @@ def test_another_ray_on_the_machine_does_not_take_workers_away(where: Any, tmp_p
         run.process.send_signal(signal.SIGINT)
         run.process.communicate(timeout=120)
     assert still_there
+
+
+def test_what_a_ray_of_one_machine_is_told_ends_with_its_connection() -> None:
+    """A driver may connect to a cluster afterwards, whose nodes can be taken away."""
+    code = """
+import os
+from raw2s.config import Cluster
+from raw2s.orchestration.cluster import connected
+
+with connected(Cluster(cpus=1, object_store_mb=128)):
+    assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
+assert not {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "RAY_API_SERVER_ADDRESS"} & set(os.environ)
+"""
+    subprocess.run([sys.executable, "-c", code], env=SHELL, check=True, timeout=300)
 
 
 def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
