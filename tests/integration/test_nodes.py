@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -133,8 +132,8 @@ def test_another_ray_on_the_machine_does_not_take_workers_away(where: Any, tmp_p
             # Ray Train looks each second.
             time.sleep(5)
             still_there = worker.is_running()
-        run.process.send_signal(signal.SIGINT)
-        run.process.communicate(timeout=120)
+        run.process.kill()
+        run.process.wait()
     assert still_there
 
 
