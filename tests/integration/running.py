@@ -51,11 +51,14 @@ class Running:
     def when(self, happened: Callable[[], T]) -> T:
         """Wait until this is true, and return it; AssertionError if the run ends before."""
         deadline = time.monotonic() + 900
-        while not (found := happened()):
+        while True:
+            # A folder that is looked into may go meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if found := happened():
+                    return found
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline, "it did not happen"
             time.sleep(0.02)
-        return found
 
     def children(self, title: str) -> list[psutil.Process]:
         """The processes of a Ray that the run started itself, by title."""
