@@ -120,7 +120,8 @@ def check_experiment(name: str, e: Experiment, classes: int | None) -> None:
     for s in e.strategies:
         if s.strategy == "flyingsquid" and classes is not None and classes != 2:
             raise ConfigError(
-                f"{name}: flyingsquid is for two classes, task {e.task.name} has {classes}"
+                f"{name}: flyingsquid is for two classes, task {e.task.name} has {classes}; "
+                "dawid_skene is for any number"
             )
     for model in e.weak:
         if model.precomputed is not None and classes is None:

@@ -61,7 +61,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
     }
-    if not address:
+    if address:
+        _check_reachable(address)
+        common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT | _own_ray(address)}
+        told, started = {}, {}
+    else:
         # A cluster started here inherits it, and its processes start sooner than with a
         # runtime_env.
         os.environ.update(WORKER_ENVIRONMENT)
@@ -70,13 +74,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
             "object_store_memory": cluster.object_store_mb * 1024 * 1024,
             "include_dashboard": False,
         }
-    else:
-        _check_reachable(address)
-        common["runtime_env"] = {"env_vars": WORKER_ENVIRONMENT | _own_ray(address)}
-    told = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
-    with _environment({} if address else told):
+        told = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
+        started = _own_ray(None)
+    with _environment(told):
         try:
-            with _without_stderr(), _environment({} if address else _own_ray(None)):
+            with _without_stderr(), _environment(started):
                 ray.init(address=address or "local", **common)
         except ConnectionError as error:
             raise ConfigError(f"no Ray cluster answers at {address}") from error

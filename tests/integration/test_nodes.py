@@ -39,15 +39,23 @@ def results(storage: Path) -> pd.DataFrame:
     return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
 
 
-def endless(folder: Path) -> Path:
-    """A configuration whose weak model trains for hours and keeps no checkpoint by itself."""
+def of_one_weak_model(folder: Path, **changes: dict[str, Any]) -> Path:
+    """TINY's classification with its first weak model alone; `changes`: of it (weak), or of an
+    experiment's part of that name."""
     raw = yaml.safe_load(TINY.read_text())
     topics = raw["experiments"]["topics"]
-    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
-    topics["weak_training"] |= {"epochs": 10**6, "keep_best": False, "checkpoint_steps": 10**9}
-    config = folder / "endless.yaml"
+    topics["weak"] = [topics["weak"][0] | changes.pop("weak", {})]
+    topics["strategies"] = [{"strategy": "naive"}]
+    topics |= {part: topics[part] | change for part, change in changes.items()}
+    config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
     return config
+
+
+def endless(folder: Path) -> Path:
+    """A configuration whose weak model trains for hours and keeps no checkpoint by itself."""
+    training = {"epochs": 10**6, "keep_best": False, "checkpoint_steps": 10**9}
+    return of_one_weak_model(folder, weak_training=training)
 
 
 def test_the_worker_node_is_lost_again_and_again(
@@ -156,20 +164,14 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
 ) -> None:
     """ZeRO-3, a worker on each; one node is lost with its cache, and what takes its place finds the
     shards of both in the bucket. The weak model, on both too, keeps its best epoch."""
-    raw = yaml.safe_load(TINY.read_text())
-    topics = raw["experiments"]["topics"]
-    topics["weak"], topics["strategies"] = topics["weak"][:1], [{"strategy": "naive"}]
-    topics["strong_training"] |= {
-        "epochs": 8, "checkpoint_steps": 1, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6
-    }  # fmt: skip
-    # What it learns is wrong, so that its best epoch should not be its last.
-    [weak] = topics["weak"]
-    weak["noise"] = {"share": 1.0, "kind": "flipped"}
-    topics["weak_training"] |= {
-        "epochs": 3, "workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6, "keep_best": True
-    }  # fmt: skip
-    config = tmp_path / "two.yaml"
-    config.write_text(yaml.safe_dump(raw | {"experiments": {"topics": topics}}))
+    both = {"workers": 2, "zero_stage": 3, "cpus_per_worker": 0.6}
+    config = of_one_weak_model(
+        tmp_path,
+        strong_training=both | {"epochs": 8, "checkpoint_steps": 1},
+        weak_training=both | {"epochs": 3, "keep_best": True},
+        # What it learns is wrong, so that its best epoch should not be its last.
+        weak={"noise": {"share": 1.0, "kind": "flipped"}},
+    )
     alone = tmp_path / "alone"
     Running(config, alone).ended()
     driver = {"RAW2S_CACHE": str(tmp_path / "driver")}
