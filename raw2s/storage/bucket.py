@@ -54,8 +54,8 @@ class Bucket:
         self._s3: Any = boto3.client("s3")
         self._refused = ClientError
         self.failures: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
-        cache = os.environ.get("RAW2S_CACHE") or Path.home() / ".cache" / "raw2s"
-        self.local = Path(cache) / hashlib.sha256(url.encode()).hexdigest()[:16]
+        cache = Path(os.environ.get("RAW2S_CACHE") or "~/.cache/raw2s").expanduser()
+        self.local = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
         # One that is there stays, but for damage.
         self._there: set[str] = set()
         # What is brought here or made here lies as it would in a storage of its own.

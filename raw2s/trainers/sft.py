@@ -274,7 +274,8 @@ def fine_tune(
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
     on from the last; `keep` is called after each, `recall` before the best is read. Returns steps,
-    the one that this call went on from, tokens read (padding not counted) and the logged losses.
+    the one that this call went on from, the one kept as the best, tokens read (padding not counted)
+    and the logged losses.
     All ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
@@ -316,6 +317,7 @@ def fine_tune(
             "from_step": step_of(checkpoint),
             "tokens": training.epochs * sum(map(_tokens, items)),
             "best_validation_loss": trainer.state.best_metric,
+            "best_step": trainer.state.best_global_step,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
             "regulariser_cut": [
                 row["regulariser_cut"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
+def ending(board: Any) -> Iterator[ExitStack]:
+    """Ends the actors that a test has started, also where it fails."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def board(ray_session: None) -> Iterator[Any]:
     import ray
 
@@ -70,8 +78,11 @@ def actors_of(pools: list[list[Any]]) -> list[str]:
     return [actor._actor_id.hex() for pool in pools for actor in pool]
 
 
-def test_every_model_answers_its_rows_in_their_order(folders: list[str], board: Any) -> None:
+def test_every_model_answers_its_rows_in_their_order(
+    folders: list[str], board: Any, ending: ExitStack
+) -> None:
     hosts = Hosts(board)
+    ending.callback(hosts.release)
     requests = [request(folders[0], actors=2), request(folders[1], rows=7), request(folders[2])]
     answers = ask_at_once(requests, hosts, board)
     for asked, answer in zip(requests, answers, strict=True):
@@ -85,11 +96,13 @@ def test_every_model_answers_its_rows_in_their_order(folders: list[str], board: 
     again = ask_in_turn(requests, hosts.any(1, requests[0].job.runtime), board)
     for first, second in zip(answers, again, strict=True):
         assert list(first.rows["probabilities"]) == list(second.rows["probabilities"])
-    hosts.release()
 
 
-def test_a_limit_makes_waves_whose_actors_take_over_models(folders: list[str], board: Any) -> None:
+def test_a_limit_makes_waves_whose_actors_take_over_models(
+    folders: list[str], board: Any, ending: ExitStack
+) -> None:
     hosts = Hosts(board, limit=2)
+    ending.callback(hosts.release)
     requests = [request(folder) for folder in folders]
     assert [len(wave) for wave in hosts.waves(requests)] == [2, 1]
     first = actors_of(hosts.bring_up(requests[:2]))
@@ -98,13 +111,13 @@ def test_a_limit_makes_waves_whose_actors_take_over_models(folders: list[str], b
     # The second is still there, and now the first takes the third's place.
     assert actors_of(hosts.bring_up(requests[1:2])) == first[1:]
     assert actors_of(hosts.bring_up(requests[:1])) == first[:1]
-    hosts.release()
 
 
 def test_pools_of_another_size_are_ended_where_there_is_no_room(
-    folders: list[str], board: Any
+    folders: list[str], board: Any, ending: ExitStack
 ) -> None:
     hosts = Hosts(board)
+    ending.callback(hosts.release)
     small = [request(folder, cpus=0.8) for folder in folders[:2]]
     large = request(folders[2], cpus=1.5)
     assert [len(wave) for wave in hosts.waves([*small, large])] == [2, 1]
@@ -115,12 +128,12 @@ def test_pools_of_another_size_are_ended_where_there_is_no_room(
     kept = actors_of(hosts.bring_up([large]))
     hosts.make_room([1])
     assert actors_of(hosts.bring_up([large])) != kept
-    hosts.release()
 
 
 def test_actors_without_a_place_are_waited_for_and_left_out(
     folders: list[str],
     board: Any,
+    ending: ExitStack,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -130,8 +143,11 @@ def test_actors_without_a_place_are_waited_for_and_left_out(
     # However slowly the process of one that has a place starts.
     monkeypatch.setattr(raw2s.orchestration.hosts, "_WAITS", 1000)
     held = [ray.remote(Board).options(num_cpus=cpus).remote() for cpus in (1.6, 0.4)]
+    for other in held:
+        ending.callback(ray.kill, other)
     ray.get([other.__ray_ready__.remote() for other in held])
     hosts = Hosts(board, room={"CPU": 2, "GPU": 0})
+    ending.callback(hosts.release)
     asked = request(folders[0], actors=2, cpus=0.3)
     with ThreadPoolExecutor() as threads:
         up = threads.submit(hosts.bring_up, [asked])
@@ -146,18 +162,18 @@ def test_actors_without_a_place_are_waited_for_and_left_out(
     [answer] = inference.ask([asked], [pool], board)
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
-    hosts.release()
-    ray.kill(held[0])
 
 
-def pool_of(kind: type, board: Any, cpus: float = 0.1) -> Any:
+def actor_of(kind: type, board: Any, ending: ExitStack) -> Any:
     import ray
     from ray.cloudpickle import register_pickle_by_value
 
     # Ray's workers cannot import a test.
     register_pickle_by_value(sys.modules[__name__])
     host = ray.remote(max_restarts=-1, max_task_retries=-1)(kind)
-    return host.options(num_cpus=cpus).remote(board)
+    actor = host.options(num_cpus=0.1).remote(board)
+    ending.callback(ray.kill, actor)
+    return actor
 
 
 def answered(
@@ -210,39 +226,37 @@ class Asleep:
         return block
 
 
-def test_full_memory_halves_the_batch_and_is_reported(folders: list[str], board: Any) -> None:
-    import ray
-
-    asked, actor = request(folders[0], rows=9), pool_of(Cramped, board)
+def test_full_memory_halves_the_batch_and_is_reported(
+    folders: list[str], board: Any, ending: ExitStack
+) -> None:
+    asked, actor = request(folders[0], rows=9), actor_of(Cramped, board, ending)
     answer = answered(asked, [actor], board)
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
     assert [actor["batch"] for actor in answer.actors] == [2]
-    ray.kill(actor)
 
 
-def test_rows_that_end_every_process_end_the_run(folders: list[str], board: Any) -> None:
-    import ray
-
-    asked, actor = request(folders[0], rows=3), pool_of(Doomed, board)
+def test_rows_that_end_every_process_end_the_run(
+    folders: list[str], board: Any, ending: ExitStack
+) -> None:
+    asked, actor = request(folders[0], rows=3), actor_of(Doomed, board, ending)
     with pytest.raises(RuntimeError, match="3 rows from r0 on have ended the process"):
         answered(asked, [actor], board)
-    ray.kill(actor)
 
 
 @pytest.mark.parametrize("of_the_pool", [True, False])
 def test_an_idle_actor_does_what_another_is_slow_with(
-    of_the_pool: bool, folders: list[str], board: Any, monkeypatch: pytest.MonkeyPatch
+    of_the_pool: bool,
+    folders: list[str],
+    board: Any,
+    ending: ExitStack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import ray
-
     monkeypatch.setattr(inference, "_SLOW_SECONDS", 0.5)
     asked = request(folders[0], rows=51 if of_the_pool else 16)
-    slow, idle = pool_of(Asleep, board), pool_of(ModelHost, board)
+    slow, idle = actor_of(Asleep, board, ending), actor_of(ModelHost, board, ending)
     pool, helpers = ([slow, idle], []) if of_the_pool else ([slow], [idle])
     answer = answered(asked, pool, board, helpers)
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
     assert [actor["actor"] for actor in answer.actors] == [idle._actor_id.hex()]
-    for actor in (slow, idle):
-        ray.kill(actor)

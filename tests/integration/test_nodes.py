@@ -22,10 +22,10 @@ from running import EVERY_STEP, SHELL, TINY, Running, free_ports
 from safetensors.torch import load_file
 from worker_node import WorkerNode, head, worker_node
 
-from raw2s.config import load
+from raw2s.config import Run, load
 from raw2s.pipeline import recipe
 from raw2s.stages import TRAINED
-from raw2s.store import Store
+from raw2s.store import Job, Store
 from raw2s.trainers.process import last_checkpoint, step_of
 
 
@@ -58,6 +58,11 @@ def endless(folder: Path) -> Path:
     return of_one_weak_model(folder, weak_training=training)
 
 
+def weak_model(loaded: Run) -> Job:
+    [weak] = [job for job in recipe(loaded).jobs("finetune") if job.spec["split"] == "weak"]
+    return weak
+
+
 def test_the_worker_node_is_lost_again_and_again(
     node: WorkerNode, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -84,7 +89,7 @@ def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(
     """Twice; the second checkpoint is bit by bit what an undisturbed training has at its step."""
     config = endless(tmp_path)
     loaded = load(config, overrides={"storage": str(tmp_path / "storage")})
-    [weak] = [job for job in recipe(loaded).jobs("finetune") if job.spec["split"] == "weak"]
+    weak = weak_model(loaded)
     store = Store(loaded.storage)
     work = store.work(weak)
     environment = node.found_by | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
@@ -169,7 +174,7 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
         tmp_path,
         strong_training=both | {"epochs": 8, "checkpoint_steps": 1},
         weak_training=both | {"epochs": 3, "keep_best": True},
-        # What it learns is wrong, so that its best epoch should not be its last.
+        # What it learns is wrong, so its best epoch is not its last.
         weak={"noise": {"share": 1.0, "kind": "flipped"}},
     )
     alone = tmp_path / "alone"
@@ -188,6 +193,8 @@ def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(
         loaded = load(config, overrides={"storage": url})
         [student] = recipe(loaded).jobs("student")
         assert Store(url).manifest(student)["notes"]["from_step"] >= 2
+        notes = Store(url).manifest(weak_model(loaded))["notes"]
+        assert notes["best_step"] < notes["steps"]
     [storage] = (tmp_path / "driver").iterdir()
     # Nothing of finished work stays.
     for one in nodes:

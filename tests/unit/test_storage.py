@@ -48,6 +48,14 @@ def machine(
     return store
 
 
+def test_the_cache_may_be_told_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for told, folder in (("~/fast", "fast"), ("", ".cache/raw2s")):
+        monkeypatch.setenv("RAW2S_CACHE", told)
+        assert Store("s3://somewhere").storage.local.parent == tmp_path / folder
+
+
 def bucket(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("AWS_ENDPOINT_URL", service), ("AWS_ACCESS_KEY_ID", "key"),
