@@ -56,7 +56,7 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     for damage in remove_damaged(jobs, store, also=plan.jobs("label")):
         console.print(
             f"  damaged, to be made again: {damage.job.stage} {damage.job.title}: {damage.fault}",
-            highlight=False, soft_wrap=True,
+            highlight=False, soft_wrap=True, markup=False,
         )  # fmt: skip
     pending = any(not store.has(job) for job in jobs)
     if pending or not (folder / "environment.json").is_file():

@@ -23,6 +23,7 @@ from raw2s.reports.study.comparison import Cell
 from raw2s.reports.study.html import write_study
 from raw2s.run import environment
 from raw2s.run import run as do_run
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 
@@ -43,7 +44,7 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
         title=asked.title,
         question=asked.question,
         command=command,
-        results=pd.read_parquet(runs / "results.parquet"),
+        results=read_table(runs / "results.parquet"),
         cells=cells,
         axis=asked.axis,
         costs=costs(plan.jobs("results"), store),

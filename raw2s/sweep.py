@@ -37,6 +37,7 @@ from raw2s.reports.sweep.trials import best_trial, mean_std, value_text
 from raw2s.reports.table import summarise
 from raw2s.run import environment
 from raw2s.run import run as do_run
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store, write_text
 
 # Draws whose plans tell what all trials of a search by Optuna have in common.
@@ -203,7 +204,7 @@ class Trials:
         if table["tested"].any():
             test = self._test(self.outcomes[self.best()].values)
             if self.store.has(test):
-                chosen = summarise(pd.read_parquet(self.store.path(test) / "results.parquet"))
+                chosen = summarise(read_table(self.store.path(test) / "results.parquet"))
                 folder = os.path.relpath(
                     self.store.results("runs", self.chosen().name), self.folder
                 )

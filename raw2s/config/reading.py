@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from raw2s.config.run import Run
 from raw2s.errors import ConfigError
 
+_MOST_VALUES = 100_000
+
 
 def load(
     path: str | Path,
@@ -46,9 +48,9 @@ def _read(
     if path.resolve() in building_on:
         raise ConfigError(f"{path} has itself as its base")
     try:
-        raw = _unshared(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raw = _unshared(yaml.safe_load(path.read_text(encoding="utf-8")), path)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {_place(error)}") from None
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise ConfigError(f"{path} holds no named keys")
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
@@ -106,13 +108,34 @@ def dump(run: Run) -> str:
     return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _unshared(node: Any) -> Any:
-    """A copy in which a YAML alias is a value of its own, so that one override sets one key."""
-    if isinstance(node, dict):
-        return {key: _unshared(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_unshared(value) for value in node]
-    return node
+def _place(error: Exception) -> str:
+    """What is wrong and where, without the text around it: `base` may name any file, and this goes
+    into logs."""
+    problem = getattr(error, "problem", None) or type(error).__name__
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else problem
+
+
+def _unshared(node: Any, path: Path) -> Any:
+    """A copy in which a YAML alias is a value of its own, so that one override sets one key.
+
+    Raises ConfigError where aliases of aliases make it too large, RecursionError where one leads
+    back to itself.
+    """
+    left = _MOST_VALUES
+
+    def copied(node: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConfigError(f"{path} has more than {_MOST_VALUES:,} values")
+        if isinstance(node, dict):
+            return {key: copied(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [copied(value) for value in node]
+        return node
+
+    return copied(node)
 
 
 def set_key(raw: dict[str, Any], keys: Sequence[str | int], value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from raw2s.models import heads
 from raw2s.models.batching import context_length
 
 _END_OF_TEXT = "<|endoftext|>"
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_WEIGHTS = ("*.safetensors", SAFE_WEIGHTS_INDEX_NAME)
 
 
 def load_tokenizer(
@@ -73,7 +75,7 @@ def load_causal_lm(
     Raises FileNotFoundError for a local folder without weights, ValueError if the weights leave a
     part of the model uninitialised.
     """
-    _check_weights(path)
+    _check_weights(path, revision)
     source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     return _placed(_causal_lm(path, dtype, source), device)
 
@@ -98,7 +100,7 @@ def load_classifier(
     """
     if num_labels < 2:
         raise ValueError(f"num_labels must be at least 2, got {num_labels}")
-    _check_weights(path)
+    _check_weights(path, revision)
     source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(path, **source)
     in_place = getattr(config, heads.MARK, None)
@@ -188,13 +190,24 @@ def _check_folder(path: str) -> None:
         raise FileNotFoundError(f"{path}: no such folder")
 
 
-def _check_weights(path: str) -> None:
+def _check_weights(path: str, revision: str | None) -> None:
     _check_folder(path)
     folder = Path(path)
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
         raise FileNotFoundError(
             f"{path}: the folder holds no model weights (*.safetensors; pickled ones are not read)"
         )
+    # An index may name files of any format, and transformers reads them as what they are called.
+    index = cached_file(
+        path,
+        SAFE_WEIGHTS_INDEX_NAME,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    shards = json.loads(Path(index).read_bytes())["weight_map"].values() if index else ()
+    for name in shards:
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise ValueError(f"{path}: its index names {name!r}, no safetensors file of its own")
 
 
 def _check_complete(path: str, missing: set[str]) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from raw2s.config import Cluster, NodeType
@@ -51,6 +52,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
 
+    _keep_to_owner()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if ray.is_initialized():
@@ -80,12 +82,21 @@ def connected(cluster: Cluster) -> Iterator[None]:
         try:
             with _without_stderr(), _environment(started):
                 ray.init(address=address or "local", **common)
+            _keep_to_owner()
         except ConnectionError as error:
             raise ConfigError(f"no Ray cluster answers at {address}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _keep_to_owner() -> None:
+    """Who reads Ray's token can run code as its owner, and Ray makes it for all to read."""
+    folder = Path.home() / ".ray"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "auth_token").chmod(0o600)
 
 
 def _own_ray(address: str | None) -> dict[str, str]:

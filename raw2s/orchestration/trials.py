@@ -231,11 +231,11 @@ def _do(run: Run, search: Search, values: Values, part: Share) -> list[float]:
 
 def trial_scores(judged: Job, seeds: Sequence[int], store: Store) -> list[float]:
     """Validation accuracy or SLU-F1 of each of the seeds, from a trial's results."""
-    import pandas as pd
 
     from raw2s.reports.table import score_by_seed
+    from raw2s.storage.tables import read_table
 
-    rows = pd.read_parquet(store.path(judged) / "results.parquet")
+    rows = read_table(store.path(judged) / "results.parquet")
     scores = score_by_seed(str(rows["kind"].iloc[0]), rows)
     return [scores[seed] for seed in seeds]
 

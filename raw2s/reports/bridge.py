@@ -11,6 +11,7 @@ from raw2s.evaluation.correlation import correlation
 from raw2s.reports import cells
 from raw2s.reports.elements import Row, sortable_table
 from raw2s.reports.markdown import markdown_table
+from raw2s.storage.tables import read_table
 
 _RULES = {"confidence": "confidence", "uniform": "uniform", "plus_sign": "plus sign"}
 """The rules of Eq. 7 as the table of chunks names them, and in words."""
@@ -44,7 +45,7 @@ BRIDGE_LEGEND = (
 def read_bridge(folder: str | Path) -> pd.DataFrame:
     """`summarise_bridge` of the words and chunks in a run's folder."""
     words, chunks = (
-        pd.read_parquet(Path(folder) / f"bridge_{name}.parquet") for name in ("words", "chunks")
+        read_table(Path(folder) / f"bridge_{name}.parquet") for name in ("words", "chunks")
     )
     return summarise_bridge(words, chunks)
 

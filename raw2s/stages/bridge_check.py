@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from raw2s.stages.items import model_source
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def check(job: Job, store: Store, progress: Progress) -> None:
     from raw2s.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(**model_source(job, store))
-    scores = pd.read_parquet(store.path(job.inputs["scores"]) / "rows.parquet")
+    scores = read_table(store.path(job.inputs["scores"]) / "rows.parquet")
     labels_of = {
         name.removeprefix("label."): label
         for name, label in job.inputs.items()
@@ -98,7 +99,7 @@ def check(job: Job, store: Store, progress: Progress) -> None:
 
 def _best(store: Store, label: Job) -> pd.DataFrame:
     """The best sequence for each row."""
-    rows = pd.read_parquet(store.path(label) / "rows.parquet")
+    rows = read_table(store.path(label) / "rows.parquet")
     return rows[rows["candidate"] == 0]
 
 

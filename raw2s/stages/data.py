@@ -13,6 +13,7 @@ import pandas as pd
 from raw2s.config import Experiment, Model, Scratch
 from raw2s.config import Task as TaskConfig
 from raw2s.errors import ConfigError
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 from raw2s.tasks import make
 
@@ -51,7 +52,7 @@ def splits(job: Job, store: Store) -> None:
 
 def rows(store: Store, splits_of: Job, name: str) -> pd.DataFrame:
     """Rows of one split; `strong` without, `strong_truth` with only, the ground truth."""
-    return pd.read_parquet(store.path(splits_of) / f"{name}.parquet")
+    return read_table(store.path(splits_of) / f"{name}.parquet")
 
 
 def corpus_job(title: str, task: TaskConfig) -> Job:
@@ -74,7 +75,7 @@ def corpus(job: Job, store: Store) -> None:
 
 def corpus_share(store: Store, corpus_of: Job, spec: Mapping[str, Any]) -> list[str]:
     """A model's share: `sentences` texts from `offset` on, going round at the corpus's end."""
-    texts = pd.read_parquet(store.path(corpus_of) / "corpus.parquet")["text"].to_list()
+    texts = read_table(store.path(corpus_of) / "corpus.parquet")["text"].to_list()
     count = min(spec["sentences"], len(texts))
     return [texts[(spec["offset"] + i) % len(texts)] for i in range(count)]
 

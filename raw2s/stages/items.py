@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from raw2s.stages.data import rows
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
     from raw2s.models.loading import load_tokenizer
     from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
 
-    table = pd.read_parquet(store.path(job.inputs["supervision"]) / "rows.parquet")
+    table = read_table(store.path(job.inputs["supervision"]) / "rows.parquet")
     if job.spec["labels"] is not None:
         tokenizer = load_tokenizer(**model_source(job, store))
         texts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]

@@ -16,6 +16,7 @@ import pandas as pd
 from raw2s.config import Cdpo, Data, Labelling, Model
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows, source_spec
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def request(job: Job, store: Store) -> Request:
     if job.spec.get("rows") is not None:
         asked = asked.head(job.spec["rows"])
     if "texts" in job.inputs:
-        texts = pd.read_parquet(store.path(job.inputs["texts"]) / "texts.parquet")
+        texts = read_table(store.path(job.inputs["texts"]) / "texts.parquet")
         asked = texts.merge(asked, on="id", how="left", validate="m:1")
     return Request(
         job,

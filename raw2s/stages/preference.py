@@ -10,6 +10,7 @@ from raw2s.config import Cdpo, Task
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows
 from raw2s.stages.supervision import combined_scores, score_inputs
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 
@@ -37,7 +38,7 @@ def pairs(job: Job, store: Store) -> None:
     from raw2s.method.preference import preference_pair
 
     scores = combined_scores(job, store, job.spec["score"])
-    samples = pd.read_parquet(store.path(job.inputs["samples"]) / "rows.parquet")
+    samples = read_table(store.path(job.inputs["samples"]) / "rows.parquet")
     prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
     samples["judged"] = [
         scores.loc[key] for key in zip(samples["id"], samples["candidate"], strict=True)

@@ -16,6 +16,7 @@ from raw2s.errors import ConfigError
 from raw2s.stages.bridging import bridged
 from raw2s.stages.data import source_spec
 from raw2s.stages.weights import Lambdas, class_lambdas, read_labels, text_lambdas
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def supervision(job: Job, store: Store, progress: Progress) -> None:
 
 def table(store: Store, job: Job) -> pd.DataFrame:
     """The rows of a job's artefact."""
-    return pd.read_parquet(store.path(job) / "rows.parquet")
+    return read_table(store.path(job) / "rows.parquet")
 
 
 def _classification(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError
@@ -123,14 +123,14 @@ class Bucket:
 
         Raises StorageError where a file does not arrive as it was written.
         """
-        manifest, metadata = self._get(f"{place}/{MANIFEST}")
+        manifest, part = self._manifest(place)
         here = self.local / place
         if not _same(here / MANIFEST, manifest):
             # One that another has dropped and made again.
             self._cache.drop(place)
             aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
             try:
-                keys = {name: f"{place}/{metadata[PART]}/{name}" for name in files}
+                keys = {name: f"{place}/{part}/{name}" for name in files}
                 self._download(aside, keys)
                 if fault := fault_in(aside, files):
                     self.drop(place)
@@ -148,10 +148,10 @@ class Bucket:
 
         The objects' checksums are compared when they are fetched.
         """
-        manifest, metadata = self._get(f"{place}/{MANIFEST}")
-        sizes = dict(self._list(f"{place}/{metadata.get(PART)}/"))
+        manifest, part = self._manifest(place)
+        sizes = dict(self._list(f"{place}/{part}/"))
         for name, told in files.items():
-            size = sizes.get(f"{place}/{metadata.get(PART)}/{name}")
+            size = sizes.get(f"{place}/{part}/{name}")
             if size is None:
                 return f"{name} is missing"
             if size != told["bytes"]:
@@ -237,12 +237,23 @@ class Bucket:
         # A new name for each version: the last index stays true until there is a new one.
         return f"{place}/{uuid.uuid4().hex[:8]}/{name}"
 
+    def _manifest(self, place: str) -> tuple[bytes, str]:
+        """An artefact's manifest and the folder of its files."""
+        manifest, metadata = self._get(f"{place}/{MANIFEST}")
+        if PART not in metadata:
+            raise StorageError(f"{self._url}/{place}: the manifest is not what was written")
+        return manifest, metadata[PART]
+
     def _index(self, place: str) -> dict[str, dict[str, Any]]:
+        """Of unfinished work; one that is not as `keep` writes it says nothing."""
         try:
-            found: dict[str, dict[str, Any]] = json.loads(self.read(f"{place}/{INDEX}"))
-        except FileNotFoundError:
+            found = json.loads(self.read(f"{place}/{INDEX}"))
+        except (FileNotFoundError, ValueError):
             return {}
-        return found
+        whole = isinstance(found, dict) and all(
+            _names_a_file(name) and _is_version(told, f"{place}/") for name, told in found.items()
+        )
+        return found if whole else {}
 
     def _get(self, name: str) -> tuple[bytes, dict[str, str]]:
         try:
@@ -306,6 +317,21 @@ def _versions(folder: Path) -> dict[str, dict[str, Any]]:
             stat = path.stat()
             found[path.relative_to(folder).as_posix()] = {"at": [stat.st_size, stat.st_mtime_ns]}
     return found
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether a name stays below the folder in which it is used."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in name
+
+
+def _is_version(told: Any, start: str) -> bool:
+    """Whether it is {"at": [bytes, nanoseconds], "key": an object's name that starts so}."""
+    try:
+        (size, changed), key = told["at"], told["key"]
+        return int(size) >= 0 and 0 <= int(changed) < 2**63 and key.startswith(start)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
 
 
 def _same(path: Path, content: bytes) -> bool:

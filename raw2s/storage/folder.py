@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +87,9 @@ class Folder:
         """Hold a file lock, which goes with its process, so a killed one holds nobody up."""
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
+        # Not through a link, which could stand for a file of another folder.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(path, flags, 0o666), "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

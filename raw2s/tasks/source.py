@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
 from raw2s.config import Data
-from raw2s.errors import ConfigError
+from raw2s.errors import ConfigError, StorageError
+from raw2s.storage.tables import check_plain, read_table
 from raw2s.tasks.base import as_json, sha256
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -32,7 +33,10 @@ def path_of(data: Data, split: str) -> Path:
     if split not in data.files:
         named = ", ".join(sorted(data.files)) or "none"
         raise ConfigError(f"task data: files names no {split!r}; named are: {named}")
-    path = Path(data.folder) / data.files[split]
+    name = PurePath(data.files[split])
+    if name.is_absolute() or ".." in name.parts:
+        raise ConfigError(f"task data: the file of {split!r} lies outside the data folder: {name}")
+    path = Path(data.folder) / name
     if not path.is_file():
         raise ConfigError(f"task data: no file {path} for {split!r}")
     return path
@@ -55,6 +59,7 @@ def read(data: Data, split: str) -> pd.DataFrame:
         # The hub cannot be reached, or holds no such data set, subset, revision or split.
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"data set {data.hub}, {split!r} cannot be had: {reason}") from error
+    check_plain(loaded.data.schema, f"data set {data.hub}")
     frame = loaded.to_pandas()
     for name, feature in loaded.features.items():
         if isinstance(feature, datasets.ClassLabel):
@@ -72,14 +77,14 @@ def read_file(path: Path) -> pd.DataFrame:
     kind = suffixes[-1] if suffixes else ""
     try:
         if kind == ".parquet":
-            return pd.read_parquet(path)
+            return read_table(path)
         if kind == ".csv":
             return pd.read_csv(path, keep_default_na=False, dtype=str)
         if kind in (".json", ".jsonl"):
             return pd.read_json(
                 path, lines=kind == ".jsonl", dtype=False, convert_dates=False, orient="records"
             )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StorageError) as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     raise ConfigError(f"{path} is of no known format; those are {', '.join(FORMATS)} (and .gz)")
 

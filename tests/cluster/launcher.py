@@ -41,7 +41,7 @@ class Launcher:
     def up(self) -> None:
         """Start Ray on the head, which then starts it on the others, and forward its dashboard,
         which listens on its loopback, to ADDRESS for as long as the laptop is there."""
-        self.run("ray", "get-auth-token", "--generate")
+        self.run("sh", "-c", "umask 077; ray get-auth-token --generate")
         self.run("ray", "up", "--yes", str(self.config))
         self.start("ray", "dashboard", str(self.config))
 

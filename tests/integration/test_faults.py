@@ -111,7 +111,8 @@ def test_a_full_disk_is_said_and_with_more_space_the_run_goes_on(
 def test_a_bucket_serves_as_storage_and_no_secret_is_written(
     undisturbed: Path, tmp_path: Path, bucket: dict[str, str]
 ) -> None:
-    secrets = {name: f"planted-{n}-{name}" for n, name in enumerate(("HF_TOKEN", "WANDB_API_KEY"))}
+    names = ("HF_TOKEN", "WANDB_API_KEY", "RAY_AUTH_TOKEN")
+    secrets = {name: f"planted-{n}-{name}" for n, name in enumerate(names)}
     secrets["AWS_SECRET_ACCESS_KEY"] = bucket["AWS_SECRET_ACCESS_KEY"]
 
     def run(machine: str) -> str:

@@ -150,8 +150,9 @@ def test_another_ray_on_the_machine_does_not_take_workers_away(where: Any, tmp_p
     assert still_there
 
 
-def test_what_a_ray_of_one_machine_is_told_ends_with_its_connection() -> None:
-    """A driver may connect to a cluster afterwards, whose nodes can be taken away."""
+def test_what_a_ray_of_one_machine_is_told_ends_with_its_connection(tmp_path: Path) -> None:
+    """A driver may connect to a cluster afterwards, whose nodes can be taken away. The token that
+    Ray makes for the first is its owner's alone."""
     code = """
 import os
 from raw2s.config import Cluster
@@ -161,7 +162,10 @@ with connected(Cluster(cpus=1, object_store_mb=128)):
     assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
 assert not {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "RAY_API_SERVER_ADDRESS"} & set(os.environ)
 """
-    subprocess.run([sys.executable, "-c", code], env=SHELL, check=True, timeout=300)
+    own = {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=SHELL | own, check=True, timeout=300)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in (".ray", ".ray/auth_token")]
+    assert modes == [0o700, 0o600]
 
 
 def test_a_strong_model_on_two_nodes_that_share_a_bucket_only(

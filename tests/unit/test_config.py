@@ -243,6 +243,23 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         config.load(TINY, data=str(tmp_path / "absent"))
 
 
+def test_an_error_shows_nothing_of_the_file(tmp_path: Path) -> None:
+    """`base` may name any file that its reader may read, and errors go into logs."""
+    (tmp_path / "credentials").write_text("[default]\naws_secret_access_key = planted\n")
+    (tmp_path / "a.yaml").write_text("base: credentials")
+    with pytest.raises(ConfigError, match="credentials is not YAML: .*, line 2, column 1") as found:
+        config.load(tmp_path / "a.yaml")
+    assert "planted" not in str(found.value) and found.value.__suppress_context__
+
+
+def test_aliases_without_end(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]
+    for text, error in (("\n".join(rows), "more than 100,000 values"), ("a: &a [*a]", "Recursion")):
+        (tmp_path / "a.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=error):
+            config.load(tmp_path / "a.yaml")
+
+
 def test_an_override_changes_one_place_even_where_the_file_has_aliases(tmp_path: Path) -> None:
     run = load(tmp_path, **{"experiments.topics.labelling.max_new_tokens": 7})
     assert run.experiments["topics"].labelling.max_new_tokens == 7

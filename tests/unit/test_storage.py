@@ -113,6 +113,41 @@ def test_an_address_opens_the_same_storage_only(machine: Make, tmp_path: Path) -
         address.open()
 
 
+def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    store, job, other = Store(tmp_path / "storage"), Job("student", "s", {}), tmp_path / "other"
+    other.write_text("somebody's")
+    lock = store.work(job).with_name(f"{store.work(job).name}.lock")
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"), store.alone(job):
+        pass
+    assert other.read_text() == "somebody's"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[1]", "{", '{"a": 1}', '{"a": {"key": "PLACE/a"}}',
+        '{"a": {"at": [1, 2], "key": "other/a"}}', '{"a": {"at": [1, 1e30], "key": "PLACE/a"}}',
+        *(
+            json.dumps({name: {"at": [1, 2], "key": "PLACE/a"}})
+            for name in ("..", ".", "/a", "a/../../b", "\0")
+        ),
+    ],
+)  # fmt: skip
+def test_an_index_that_nobody_wrote_so_says_nothing(
+    index: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(service, tmp_path, monkeypatch)
+    monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "cache"))
+    store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
+    place = f"work/student-{job.fingerprint}"
+    store.storage.create(f"{place}/a", b"a")
+    store.storage.create(f"{place}/index.json", index.replace("PLACE", place).encode())
+    store.recall_work(job)
+    assert not [path for path in store.work(job).rglob("*") if path.is_file()]
+
+
 def test_unfinished_work_moves_to_another_machine(machine: Make) -> None:
     one, other, job = machine("one"), machine("other"), Job("student", "s", {})
     for step in ("1", "2"):
@@ -355,11 +390,13 @@ def test_a_crafted_name_reaches_nothing_outside(
 ) -> None:
     bucket(service, tmp_path, monkeypatch)
     monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / "cache"))
-    store, job = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}"), Job("student", "s", {})
-    place = f"work/{store.work(job).name}"
-    store.storage.create(f"{place}/x", b"harm")
-    index = {"../../../../outside": {"key": f"{place}/x", "at": [4, 0]}}
-    store.storage.create(f"{place}/index.json", json.dumps(index).encode())
+    storage: Any = Store(f"s3://{tmp_path.name.replace('_', '-').lower()}").storage
+    storage.put("artefacts/student/a/manifest.json", b"{}", Metadata={"part": "p"})
+    files = {"../../../../outside": {"bytes": 4, "sha256": ""}}
     with pytest.raises(StorageError, match="outside"):
-        store.recall_work(job)
+        storage.fetch("artefacts/student/a", files)
     assert not list(tmp_path.rglob("outside*"))
+    storage.put("artefacts/student/b/manifest.json", b"{}")
+    for read in (storage.fetch, storage.fault):
+        with pytest.raises(StorageError, match="the manifest is not what was written"):
+            read("artefacts/student/b", files)

@@ -187,6 +187,15 @@ def test_source_errors_name_what_is_missing(tmp_path: Path) -> None:
         source.require(pd.DataFrame({"a": [1]}), ["a", "b"], "here")
 
 
+@pytest.mark.parametrize("name", ["../outside.csv", "/outside.csv", "a/../../outside.csv"])
+def test_files_lie_in_the_data_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "outside.csv").write_text("a\n1\n")
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    data = config.Data(folder=str(tmp_path / "data"), files={"train": name})
+    with pytest.raises(ConfigError, match="lies outside the data folder"):
+        source.read(data, "train")
+
+
 def test_digest_follows_the_contents(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", [{"a": 1}])
     data = config.Data(folder=str(tmp_path), files={"train": "a.jsonl"})

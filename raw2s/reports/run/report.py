@@ -25,13 +25,14 @@ from raw2s.reports.run.markdown import write_markdown
 from raw2s.reports.run.reliability import reliability
 from raw2s.reports.run.uncertainty import summarise_uncertainty
 from raw2s.reports.table import summarise, terminal_table, write_csv
+from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store, write_text
 
 
 def write_report(run: Run, plan: Plan, store: Store, folder: Path, console: Console) -> None:
     """Gather the experiments' results and write everything that a reader wants."""
     results = pd.concat(
-        [pd.read_parquet(store.path(job) / "results.parquet") for job in plan.jobs("results")],
+        [read_table(store.path(job) / "results.parquet") for job in plan.jobs("results")],
         ignore_index=True,
     )
     results.to_parquet(folder / "results.parquet", index=False)
@@ -86,7 +87,7 @@ def _bridge(plan: Plan, store: Store, folder: Path) -> pd.DataFrame:
     if not jobs:
         return no_bridge()
     for name in ("words", "chunks"):
-        tables = [pd.read_parquet(store.path(job) / f"{name}.parquet") for job in jobs]
+        tables = [read_table(store.path(job) / f"{name}.parquet") for job in jobs]
         gathered = pd.concat(tables, ignore_index=True)
         gathered.to_parquet(folder / f"bridge_{name}.parquet", index=False)
     bridge = read_bridge(folder)

@@ -175,6 +175,8 @@ def _legend(figure: Figure, panels: Sequence[Axes], *, columns: int) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        figure.legend(
+        shown = figure.legend(
             list(handles.values()), list(handles), loc="outside lower center", ncols=columns
         )
+        for text in shown.get_texts():
+            text.set_parse_math(False)
