@@ -291,10 +291,13 @@ class Trials:
         values = ", ".join(f"{key}={value_text(value)}" for key, value in outcome.values.items())
         self.console.print(
             f"  trial {number:>3}  {told:<15}  {outcome.seconds:6.1f} s  {values}",
-            highlight=False, soft_wrap=True,
+            highlight=False, soft_wrap=True, markup=False,
         )  # fmt: skip
         if outcome.error:
-            self.console.print(f"    {outcome.error}", style="red", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"    {outcome.error}",
+                style="red", highlight=False, soft_wrap=True, markup=False,
+            )  # fmt: skip
 
     def _keep(self, outcome: Outcome) -> int:
         number = self._number(outcome.values)

@@ -109,11 +109,15 @@ def dump(run: Run) -> str:
 
 
 def _place(error: Exception) -> str:
-    """What is wrong and where, without the text around it: `base` may name any file, and this goes
+    """What is wrong and where, without the lines there: `base` may name any file, and this goes
     into logs."""
-    problem = getattr(error, "problem", None) or type(error).__name__
-    mark = getattr(error, "problem_mark", None)
-    return f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else problem
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{error.reason}, position {error.position}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return type(error).__name__
+    parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+    told = (f"{text}, line {m.line + 1}, column {m.column + 1}" for text, m in parts if text and m)
+    return ": ".join(told)
 
 
 def _unshared(node: Any, path: Path) -> Any:

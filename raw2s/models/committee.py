@@ -131,7 +131,7 @@ def load_answering(path: str, *, labels: int | None, **source: Any) -> PreTraine
     if (Path(path) / FILE).is_file():
         content = json.loads((Path(path) / FILE).read_text(encoding="utf-8"))
         for name in content["experts"]:
-            if name in (".", "..") or Path(name).name != name:
+            if name in ("", ".", "..") or Path(name).name != name:
                 raise ValueError(f"{path}: {name!r} is no expert's folder in it")
         experts = [
             load_answering(str(Path(path) / name), labels=labels, **source)

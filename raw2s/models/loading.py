@@ -197,15 +197,20 @@ def _check_weights(path: str, revision: str | None) -> None:
         raise FileNotFoundError(
             f"{path}: the folder holds no model weights (*.safetensors; pickled ones are not read)"
         )
-    # An index may name files of any format, and transformers reads them as what they are called.
+    # Both may name files of any format, and transformers reads them as what they are called.
+    if "transformers_weights" in PreTrainedConfig.get_config_dict(path, revision=revision)[0]:
+        raise ValueError(f"{path}: its config.json names a file of weights of its own")
+    # Whatever keeps the index from being had is told when the model is loaded.
     index = cached_file(
         path,
         SAFE_WEIGHTS_INDEX_NAME,
         revision=revision,
         _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
     )
-    shards = json.loads(Path(index).read_bytes())["weight_map"].values() if index else ()
-    for name in shards:
+    shards = json.loads(Path(index).read_bytes()).get("weight_map", {}) if index else {}
+    for name in shards.values():
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise ValueError(f"{path}: its index names {name!r}, no safetensors file of its own")
 

@@ -93,9 +93,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
 def _keep_to_owner() -> None:
     """Who reads Ray's token can run code as its owner, and Ray makes it for all to read."""
-    folder = Path.home() / ".ray"
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    # Where there is no home, Ray says so itself.
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
         (folder / "auth_token").chmod(0o600)
 
 

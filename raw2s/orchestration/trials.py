@@ -231,7 +231,6 @@ def _do(run: Run, search: Search, values: Values, part: Share) -> list[float]:
 
 def trial_scores(judged: Job, seeds: Sequence[int], store: Store) -> list[float]:
     """Validation accuracy or SLU-F1 of each of the seeds, from a trial's results."""
-
     from raw2s.reports.table import score_by_seed
     from raw2s.storage.tables import read_table
 

@@ -245,15 +245,19 @@ class Bucket:
         return manifest, metadata[PART]
 
     def _index(self, place: str) -> dict[str, dict[str, Any]]:
-        """Of unfinished work; one that is not as `keep` writes it says nothing."""
+        """The files that were kept; raises StorageError where it is not as `keep` writes it."""
         try:
-            found = json.loads(self.read(f"{place}/{INDEX}"))
-        except (FileNotFoundError, ValueError):
+            found: dict[str, dict[str, Any]] = json.loads(self.read(f"{place}/{INDEX}"))
+            for name, told in found.items():
+                _check_version(name, told, f"{place}/")
+        except FileNotFoundError:
             return {}
-        whole = isinstance(found, dict) and all(
-            _names_a_file(name) and _is_version(told, f"{place}/") for name, told in found.items()
-        )
-        return found if whole else {}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StorageError(
+                f"{self._url}/{place}/{INDEX} is not what was written ({error}); remove it to "
+                "begin that work anew"
+            ) from error
+        return found
 
     def _get(self, name: str) -> tuple[bytes, dict[str, str]]:
         try:
@@ -319,19 +323,17 @@ def _versions(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _names_a_file(name: str) -> bool:
-    """Whether a name stays below the folder in which it is used."""
+def _check_version(name: str, told: dict[str, Any], start: str) -> None:
+    """Raise an error unless the name stays below its folder, and it is told {"at": [bytes,
+    nanoseconds], "key": an object's name that starts so}."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in name
-
-
-def _is_version(told: Any, start: str) -> bool:
-    """Whether it is {"at": [bytes, nanoseconds], "key": an object's name that starts so}."""
-    try:
-        (size, changed), key = told["at"], told["key"]
-        return int(size) >= 0 and 0 <= int(changed) < 2**63 and key.startswith(start)
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return False
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+        raise ValueError(f"a file would be written outside: {name!r}")
+    size, changed = told["at"]
+    if type(size) is not int or type(changed) is not int or not 0 <= changed < 2**63:
+        raise ValueError(f"{name} has no size and time")
+    if not told["key"].startswith(start):
+        raise ValueError(f"{name} lies at {told['key']}")
 
 
 def _same(path: Path, content: bytes) -> bool:

@@ -14,44 +14,42 @@ if TYPE_CHECKING:
     import pyarrow
 
 _EXTENSION = b"ARROW:extension:name"
+# Arrow's own additions and pandas'; none of them is read by unpickling.
+_PLAIN = ("arrow.json", "arrow.uuid", "arrow.bool8", "pandas.period", "pandas.interval")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The rows of a parquet file; raises StorageError for a column of an extension's type.
+    """The rows of a parquet file; raises StorageError for a column of a type that some library has
+    added to Arrow's, but for pandas.
 
     Once Ray Data is imported, pyarrow knows a type of it whose values are read by unpickling them,
     so that a parquet file could run code.
     """
     import pyarrow.parquet
 
-    check_plain(pyarrow.parquet.read_schema(path), str(path))
-    return pd.read_parquet(path)
+    # One file for both, though another may take its place meanwhile.
+    with path.open("rb") as file:
+        for column in pyarrow.parquet.read_schema(file):
+            for added in _added_types(column):
+                if added not in _PLAIN:
+                    raise StorageError(f"{path}: column {column.name!r} is no plain data ({added})")
+        file.seek(0)
+        return pd.read_parquet(file)
 
 
-def check_plain(schema: pyarrow.Schema, where: str) -> None:
-    """Raise StorageError for a type that a library has added to Arrow's, however deep it lies."""
-    for column in schema:
-        for field in _fields(column):
-            added = (field.metadata or {}).get(_EXTENSION, b"").decode(errors="replace")
-            if added or _is_extension(field.type):
-                raise StorageError(
-                    f"{where}: column {column.name!r} is not plain data ({added or field.type})"
-                )
-
-
-def _is_extension(kind: pyarrow.DataType) -> bool:
+def _added_types(field: pyarrow.Field) -> Iterator[str]:
+    """Names of the types beyond Arrow's own in a column, however deep they lie: in a list's items,
+    a structure's parts, a dictionary's values."""
     import pyarrow
 
-    return isinstance(kind, pyarrow.BaseExtensionType)
-
-
-def _fields(field: pyarrow.Field) -> Iterator[pyarrow.Field]:
-    """The field and what lies in it: a list's items, a structure's parts, a dictionary's values."""
-    import pyarrow
-
-    yield field
     kind = field.type
+    # Named by the type where its library is imported, else by the field.
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        yield kind.extension_name
+        yield from _added_types(pyarrow.field("storage", kind.storage_type))
+    elif _EXTENSION in (field.metadata or {}):
+        yield field.metadata[_EXTENSION].decode(errors="replace")
     if isinstance(kind, pyarrow.DictionaryType):
-        yield from _fields(pyarrow.field("values", kind.value_type))
+        yield from _added_types(pyarrow.field("values", kind.value_type))
     for number in range(kind.num_fields):
-        yield from _fields(kind.field(number))
+        yield from _added_types(kind.field(number))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pandas as pd
 
 from raw2s.config import Data
 from raw2s.errors import ConfigError, StorageError
-from raw2s.storage.tables import check_plain, read_table
+from raw2s.storage.tables import read_table
 from raw2s.tasks.base import as_json, sha256
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -33,10 +34,11 @@ def path_of(data: Data, split: str) -> Path:
     if split not in data.files:
         named = ", ".join(sorted(data.files)) or "none"
         raise ConfigError(f"task data: files names no {split!r}; named are: {named}")
-    name = PurePath(data.files[split])
-    if name.is_absolute() or ".." in name.parts:
-        raise ConfigError(f"task data: the file of {split!r} lies outside the data folder: {name}")
-    path = Path(data.folder) / name
+    folder = os.path.normpath(data.folder)
+    path = Path(os.path.normpath(Path(folder) / data.files[split]))
+    # By name: what lies in the folder may be a link.
+    if not path.is_relative_to(folder):
+        raise ConfigError(f"task data: the file of {split!r} lies outside the data folder: {path}")
     if not path.is_file():
         raise ConfigError(f"task data: no file {path} for {split!r}")
     return path
@@ -59,7 +61,6 @@ def read(data: Data, split: str) -> pd.DataFrame:
         # The hub cannot be reached, or holds no such data set, subset, revision or split.
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"data set {data.hub}, {split!r} cannot be had: {reason}") from error
-    check_plain(loaded.data.schema, f"data set {data.hub}")
     frame = loaded.to_pandas()
     for name, feature in loaded.features.items():
         if isinstance(feature, datasets.ClassLabel):

@@ -243,7 +243,7 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         config.load(TINY, data=str(tmp_path / "absent"))
 
 
-def test_an_error_shows_nothing_of_the_file(tmp_path: Path) -> None:
+def test_an_error_shows_no_line_of_the_file(tmp_path: Path) -> None:
     """`base` may name any file that its reader may read, and errors go into logs."""
     (tmp_path / "credentials").write_text("[default]\naws_secret_access_key = planted\n")
     (tmp_path / "a.yaml").write_text("base: credentials")

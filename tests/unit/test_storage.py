@@ -128,14 +128,15 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
     "index",
     [
         "[1]", "{", '{"a": 1}', '{"a": {"key": "PLACE/a"}}',
-        '{"a": {"at": [1, 2], "key": "other/a"}}', '{"a": {"at": [1, 1e30], "key": "PLACE/a"}}',
+        '{"a": {"at": [1, 2], "key": "other/a"}}', '{"a": {"at": [1, 1e999], "key": "PLACE/a"}}',
+        '{"a": {"at": [1, 1.5], "key": "PLACE/a"}}', '{"a": {"at": ["1", 2], "key": "PLACE/a"}}',
         *(
             json.dumps({name: {"at": [1, 2], "key": "PLACE/a"}})
             for name in ("..", ".", "/a", "a/../../b", "\0")
         ),
     ],
 )  # fmt: skip
-def test_an_index_that_nobody_wrote_so_says_nothing(
+def test_an_index_that_nobody_wrote_so_is_refused(
     index: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket(service, tmp_path, monkeypatch)
@@ -144,8 +145,14 @@ def test_an_index_that_nobody_wrote_so_says_nothing(
     place = f"work/student-{job.fingerprint}"
     store.storage.create(f"{place}/a", b"a")
     store.storage.create(f"{place}/index.json", index.replace("PLACE", place).encode())
-    store.recall_work(job)
-    assert not [path for path in store.work(job).rglob("*") if path.is_file()]
+    kept = store.work(job) / "checkpoint-1"
+    kept.mkdir(parents=True)
+    (kept / "state").write_text("1")
+    for use in (store.recall_work, lambda job: store.keep_work(job, lambda mine: [mine])):
+        with pytest.raises(StorageError, match="is not what was written"):
+            use(job)
+    assert [path for path in store.work(job).rglob("*") if path.is_file()] == [kept / "state"]
+    assert store.storage.read(f"{place}/a") == b"a"
 
 
 def test_unfinished_work_moves_to_another_machine(machine: Make) -> None:

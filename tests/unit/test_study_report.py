@@ -242,7 +242,7 @@ def test_files_of_a_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", ["", "kind"])
 def test_figure_names_every_student(axis: str) -> None:
     more = [answers(f"S{n} + aux", "student", [100, 110], "joint") for n in range(6)]
-    # Not mathematics, which it would not even be.
+    # Read as a formula it would be an error.
     odd = answers(r"$\nosuch$", "student", [100, 110], "naive")
     results = pd.concat([study(), odd, *more], ignore_index=True)
     results = results[(results["seed"] < 2)]

@@ -26,6 +26,15 @@ def test_shards_are_read(sharded: Path) -> None:
     load_causal_lm(str(sharded), device="cpu")
 
 
+@pytest.mark.parametrize("name", ["adapter_model.bin", "other.safetensors.index.json"])
+def test_a_configuration_that_names_weights_is_refused(sharded: Path, name: str) -> None:
+    config = json.loads((sharded / "config.json").read_text())
+    (sharded / "config.json").write_text(json.dumps(config | {"transformers_weights": name}))
+    torch.save({}, sharded / name)
+    with pytest.raises(ValueError, match="names a file of weights of its own"):
+        load_causal_lm(str(sharded), device="cpu")
+
+
 @pytest.mark.parametrize("name", ["pickled.bin", "../model-00001-of-00002.safetensors", "/a.bin"])
 def test_an_index_that_names_other_files_is_refused(sharded: Path, name: str) -> None:
     path = sharded / "model.safetensors.index.json"
