@@ -19,7 +19,7 @@ def run(tmp_path: Path, *overrides: str, config: str = "tiny.yaml") -> str:
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "RAW2S_DATA": "",
     }  # fmt: skip
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 2, done.stdout + done.stderr
     assert not list(tmp_path.glob("storage/artefacts/pretrain/*"))
     lines = [line for line in done.stderr.splitlines() if line.startswith("raw2s: ")]
