@@ -26,6 +26,8 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
 
+_STARTS = 3
+
 # For Ray Train's controllers, by way of the driver.
 _ON_ONE_MACHINE = {
     # No node of it is ever preempted; the watcher is one more process a run.
@@ -81,7 +83,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     with _environment(told):
         try:
             with _without_stderr(), _environment(started):
-                ray.init(address=address or "local", **common)
+                _init(address or "local", **common)
             _keep_to_owner()
         except ConnectionError as error:
             raise ConfigError(f"no Ray cluster answers at {address}") from error
@@ -89,6 +91,20 @@ def connected(cluster: Cluster) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _init(address: str, **options: Any) -> None:
+    """ray.init, again where a busy machine needs longer to start a node than the 30 s that Ray
+    waits. What it has started by then ends with this process."""
+    import ray
+
+    for left in range(_STARTS - 1, -1, -1):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
 
 
 def _keep_to_owner() -> None:
