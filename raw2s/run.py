@@ -54,10 +54,10 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     display = Display(console)
     jobs = [job for stage in plan.stages for job in plan.jobs(stage)]
     for damage in remove_damaged(jobs, store, also=plan.jobs("label")):
-        console.print(
+        console.out(
             f"  damaged, to be made again: {damage.job.stage} {damage.job.title}: {damage.fault}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+            highlight=False,
+        )
     pending = any(not store.has(job) for job in jobs)
     if pending or not (folder / "environment.json").is_file():
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
@@ -70,10 +70,9 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
         console.print("  every stage is done already", style="dim")
     write_report(settings, plan, store, folder, console)
     store.keep_results("runs", settings.name)
-    console.print(
-        f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    console.out(
+        f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}", highlight=False
+    )
     return folder
 
 

@@ -53,7 +53,7 @@ def study(settings: Run, *, command: str, console: Console | None = None) -> Pat
         details=provenance(config.dump(settings), environment()),
     )
     store.keep_results("studies", run.name)
-    console.print(f"  study: {folder / 'study.html'}", highlight=False, soft_wrap=True)
+    console.out(f"  study: {folder / 'study.html'}", highlight=False)
     return folder
 
 

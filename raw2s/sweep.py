@@ -83,10 +83,9 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
         do_run(trials.chosen(), console=console)
     trials.report()
     store.keep_results("sweeps", settings.name)
-    console.print(
-        f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    console.out(
+        f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}", highlight=False
+    )
     return folder
 
 
@@ -100,7 +99,7 @@ def show(folder: Path, console: Console | None = None) -> None:
     if not trials.outcomes:
         raise ConfigError(f"no trial of sweep {settings.name} is done; `raw2s sweep` does them")
     trials.report()
-    trials.console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    trials.console.out(f"report: {folder / 'report.html'}", highlight=False)
 
 
 def _known(search: Search) -> list[space.Values]:
@@ -289,15 +288,11 @@ class Trials:
             return
         told = "failed" if outcome.error else cells.plus_minus(*mean_std(outcome.scores))
         values = ", ".join(f"{key}={value_text(value)}" for key, value in outcome.values.items())
-        self.console.print(
-            f"  trial {number:>3}  {told:<15}  {outcome.seconds:6.1f} s  {values}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+        self.console.out(
+            f"  trial {number:>3}  {told:<15}  {outcome.seconds:6.1f} s  {values}", highlight=False
+        )
         if outcome.error:
-            self.console.print(
-                f"    {outcome.error}",
-                style="red", highlight=False, soft_wrap=True, markup=False,
-            )  # fmt: skip
+            self.console.out(f"    {outcome.error}", style="red", highlight=False)
 
     def _keep(self, outcome: Outcome) -> int:
         number = self._number(outcome.values)

@@ -26,6 +26,7 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
 
+# How often a Ray that does not come up in time is started.
 _STARTS = 3
 
 # For Ray Train's controllers, by way of the driver.
@@ -35,6 +36,9 @@ _ON_ONE_MACHINE = {
     # How long a run's end may go unseen.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
 }
+
+# For the same end as `_own_ray`, where Ray is started here: it ends with its driver anyway.
+_NOBODY_TO_ASK = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:1"}
 
 
 @contextlib.contextmanager
@@ -54,7 +58,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
 
-    _keep_to_owner()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if ray.is_initialized():
@@ -79,12 +82,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
             "include_dashboard": False,
         }
         told = {name: os.environ.get(name, value) for name, value in _ON_ONE_MACHINE.items()}
-        started = _own_ray(None)
+        started = _NOBODY_TO_ASK
     with _environment(told):
         try:
             with _without_stderr(), _environment(started):
                 _init(address or "local", **common)
-            _keep_to_owner()
         except ConnectionError as error:
             raise ConfigError(f"no Ray cluster answers at {address}") from error
         try:
@@ -98,13 +100,16 @@ def _init(address: str, **options: Any) -> None:
     waits. What it has started by then ends with this process."""
     import ray
 
+    _keep_to_owner()
     for left in range(_STARTS - 1, -1, -1):
         try:
             ray.init(address=address, **options)
-            return
+            break
         except Exception as error:
             if not left or "timed out during startup" not in str(error):
                 raise
+    # The token may be new.
+    _keep_to_owner()
 
 
 def _keep_to_owner() -> None:
@@ -117,16 +122,13 @@ def _keep_to_owner() -> None:
         (folder / "auth_token").chmod(0o600)
 
 
-def _own_ray(address: str | None) -> dict[str, str]:
+def _own_ray(address: str) -> dict[str, str]:
     """What keeps a worker's questions about Ray's state within its own Ray.
 
     Without it Ray asks whichever was started last on the machine. Ray Train asks each second
     whether a run's controller lives, and where another Ray does not know it, it takes the workers
     away.
     """
-    if not address:
-        # One that is started here has nobody to ask, and ends with its driver anyway.
-        return {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:1"}
     explicit = "://" not in address and address.rpartition(":")[2].isdigit()
     return {"RAY_ADDRESS": address} if explicit else {}
 

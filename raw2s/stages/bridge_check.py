@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from raw2s.stages.data import table
 from raw2s.stages.items import model_source
-from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check(job: Job, store: Store, progress: Progress) -> None:
     from raw2s.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(**model_source(job, store))
-    scores = read_table(store.path(job.inputs["scores"]) / "rows.parquet")
+    scores = table(store, job.inputs["scores"])
     labels_of = {
         name.removeprefix("label."): label
         for name, label in job.inputs.items()
@@ -91,15 +91,15 @@ def check(job: Job, store: Store, progress: Progress) -> None:
     keys = [*job.spec, "model", "id"]
     with store.write(job) as (folder, notes):
         for file, rows, kind in (("words", words, Word), ("chunks", chunks, ChunkShare)):
-            table = pd.DataFrame(rows, columns=[*keys, *kind._fields])
-            table.to_parquet(folder / f"{file}.parquet", index=False)
-            notes[file] = len(table)
+            frame = pd.DataFrame(rows, columns=[*keys, *kind._fields])
+            frame.to_parquet(folder / f"{file}.parquet", index=False)
+            notes[file] = len(frame)
         notes["counts"] = counts
 
 
 def _best(store: Store, label: Job) -> pd.DataFrame:
     """The best sequence for each row."""
-    rows = read_table(store.path(label) / "rows.parquet")
+    rows = table(store, label)
     return rows[rows["candidate"] == 0]
 
 

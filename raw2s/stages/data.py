@@ -55,6 +55,11 @@ def rows(store: Store, splits_of: Job, name: str) -> pd.DataFrame:
     return read_table(store.path(splits_of) / f"{name}.parquet")
 
 
+def table(store: Store, job: Job) -> pd.DataFrame:
+    """The rows of a job's artefact."""
+    return read_table(store.path(job) / "rows.parquet")
+
+
 def corpus_job(title: str, task: TaskConfig) -> Job:
     """Declare the unlabelled texts that models from scratch read."""
     return Job(

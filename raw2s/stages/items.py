@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from raw2s.stages.data import rows
-from raw2s.storage.tables import read_table
+from raw2s.stages.data import rows, table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
     from raw2s.models.loading import load_tokenizer
     from raw2s.trainers.batches import ClassificationItem, GenerationItem, TargetSequence
 
-    table = read_table(store.path(job.inputs["supervision"]) / "rows.parquet")
+    targets = table(store, job.inputs["supervision"])
     if job.spec["labels"] is not None:
         tokenizer = load_tokenizer(**model_source(job, store))
         texts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
@@ -72,9 +71,9 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
                 [list(p) for p in row.probabilities],
                 list(row.weights),
             )
-            for row in table.itertuples()
+            for row in targets.itertuples()
         ]
-    by_type = "token_weights" in table
+    by_type = "token_weights" in targets
     return [
         GenerationItem(
             [
@@ -89,5 +88,5 @@ def weak_items(job: Job, store: Store) -> list[ClassificationItem] | list[Genera
                 for row in group.itertuples()
             ]
         )
-        for _, group in table.groupby("id", sort=False)
+        for _, group in targets.groupby("id", sort=False)
     ]

@@ -8,9 +8,8 @@ import pandas as pd
 
 from raw2s.config import Cdpo, Task
 from raw2s.errors import ConfigError
-from raw2s.stages.data import rows
+from raw2s.stages.data import rows, table
 from raw2s.stages.supervision import combined_scores, score_inputs
-from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 
@@ -38,19 +37,19 @@ def pairs(job: Job, store: Store) -> None:
     from raw2s.method.preference import preference_pair
 
     scores = combined_scores(job, store, job.spec["score"])
-    samples = read_table(store.path(job.inputs["samples"]) / "rows.parquet")
+    samples = table(store, job.inputs["samples"])
     prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
     samples["judged"] = [
         scores.loc[key] for key in zip(samples["id"], samples["candidate"], strict=True)
     ]
     unscored = int(samples["judged"].isna().sum())
-    table = []
+    found = []
     for item, group in samples.dropna(subset=["judged"]).groupby("id", sort=False):
         texts, judged = group["text"].to_list(), group["judged"].to_list()
         pair = preference_pair(texts, judged)
         if pair is not None:
             chosen, rejected = pair
-            table.append(
+            found.append(
                 {
                     "id": item,
                     "text": prompts[item],
@@ -60,9 +59,9 @@ def pairs(job: Job, store: Store) -> None:
                     "rejected_score": judged[rejected],
                 }
             )
-    if not table:
+    if not found:
         raise ConfigError(f"{job.title}: no prompt has two different samples to choose between")
-    frame = pd.DataFrame(table)
+    frame = pd.DataFrame(found)
     texts = pd.concat(
         [
             frame[["id"]].assign(candidate=0, completion=frame["chosen"]),

@@ -12,8 +12,7 @@ import pandas as pd
 
 from raw2s.config import Task as TaskConfig
 from raw2s.evaluation.slu_f1 import item_counts
-from raw2s.stages.data import rows
-from raw2s.storage.tables import read_table
+from raw2s.stages.data import rows, table
 from raw2s.store import Job, Store
 from raw2s.tasks import make
 
@@ -58,7 +57,7 @@ def results(job: Job, store: Store) -> None:
     task = make(TaskConfig(**job.runtime["task"]))
     frames = []
     for number, (name, role, strategy, seed, split, evidence) in enumerate(job.spec["systems"]):
-        answers = read_table(store.path(job.inputs[f"answers.{number}"]) / "rows.parquet")
+        answers = table(store, job.inputs[f"answers.{number}"])
         splits_of = job.inputs[f"splits.{number}"]
         truth = rows(store, splits_of, "strong_truth" if split == "strong" else split)
         merged = truth[["id", "part", "gold"]].merge(answers, on="id", validate="1:1")

@@ -14,9 +14,8 @@ from raw2s.config import Model, Strategy, Weights
 from raw2s.config import Task as TaskConfig
 from raw2s.errors import ConfigError
 from raw2s.stages.bridging import bridged
-from raw2s.stages.data import source_spec
+from raw2s.stages.data import source_spec, table
 from raw2s.stages.weights import Lambdas, class_lambdas, read_labels, text_lambdas
-from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -118,11 +117,6 @@ def supervision(job: Job, store: Store, progress: Progress) -> None:
         rows.to_parquet(folder / "rows.parquet", index=False)
         notes["counts"] = counts
         notes["rows"] = int(rows["id"].nunique())
-
-
-def table(store: Store, job: Job) -> pd.DataFrame:
-    """The rows of a job's artefact."""
-    return read_table(store.path(job) / "rows.parquet")
 
 
 def _classification(

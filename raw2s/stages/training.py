@@ -14,10 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
-from raw2s.stages.data import corpus_share, rows, source_spec
+from raw2s.stages.data import corpus_share, rows, source_spec, table
 from raw2s.stages.items import model_source, truth_items, weak_items
 from raw2s.stages.noise import noise_spec, noisy
-from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -193,8 +192,8 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
 
     source = model_source(job, store)
     tokenizer = load_tokenizer(**source)
-    pairs = read_table(store.path(job.inputs["pairs"]) / "rows.parquet")
-    scores = read_table(store.path(job.inputs["reference"]) / "rows.parquet")
+    pairs = table(store, job.inputs["pairs"])
+    scores = table(store, job.inputs["reference"])
     # The sum over the completion's tokens and its end: what DPO compares.
     logprobs = {
         (row.id, row.candidate): sum(row.token_logprobs) + row.eos_logprob

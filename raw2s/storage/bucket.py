@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError
@@ -249,6 +249,8 @@ class Bucket:
         try:
             found: dict[str, dict[str, Any]] = json.loads(self.read(f"{place}/{INDEX}"))
             for name, told in found.items():
+                if not _is_below(self.local / place, name):
+                    raise ValueError(f"a file would be written outside: {name!r}")
                 _check_version(name, told, f"{place}/")
         except FileNotFoundError:
             return {}
@@ -307,7 +309,7 @@ class Bucket:
             self._s3.download_file(self._bucket, self._key(keys[name]), str(folder / name))
 
         for name in keys:
-            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            if not _is_below(folder, name):
                 raise StorageError(f"{self._url}: a file would be written outside: {name}")
         with ThreadPoolExecutor(_TRANSFERS) as threads:
             list(threads.map(one, keys))
@@ -323,12 +325,15 @@ def _versions(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _is_below(folder: Path, name: str) -> bool:
+    """Whether a name in a folder leads to something below it; ValueError for no name of a file."""
+    straight = ".." not in Path(name).parts
+    return straight and folder.resolve() in (folder / name).resolve().parents
+
+
 def _check_version(name: str, told: dict[str, Any], start: str) -> None:
-    """Raise an error unless the name stays below its folder, and it is told {"at": [bytes,
-    nanoseconds], "key": an object's name that starts so}."""
-    parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-        raise ValueError(f"a file would be written outside: {name!r}")
+    """Raise an error unless it is told {"at": [bytes, nanoseconds], "key": an object's name that
+    starts so}."""
     size, changed = told["at"]
     if type(size) is not int or type(changed) is not int or not 0 <= changed < 2**63:
         raise ValueError(f"{name} has no size and time")

@@ -275,8 +275,7 @@ def fine_tune(
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
     on from the last; `keep` is called after each, `recall` before the best is read. Returns steps,
     the one that this call went on from, the one kept as the best, tokens read (padding not counted)
-    and the logged losses.
-    All ranks call it; rank 0's files count.
+    and the logged losses. All ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
