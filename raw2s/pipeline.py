@@ -33,12 +33,12 @@ STAGES = {
     "tokenizer": "Tokenizers",
     "fit": "Every text fits",
     "pretrain": "Pretraining from scratch",
-    "finetune": "Weak models, experts, ceilings",
+    "finetune": "Weak models and experts",
     "label": "Weak labels",
     "candidates": "Joint Decoding: candidates",
     "score": "Joint Decoding: scores",
     "supervision": "Supervision and bridge",
-    "student": "Students",
+    "student": "Ceilings and students",
     "sample": "cDPO: samples",
     "judge": "cDPO: weak judges",
     "pairs": "cDPO: preference pairs",
@@ -208,7 +208,8 @@ class _Cell:
     def _ceiling(self) -> list[System]:
         """The strong model learns from the ground truth of B."""
         title = f"{self.name}/ceiling"
-        trained = self._on_truth(title, self.e.strong, "strong", self.strong_training)
+        # Beside the students, whose Ray Train runs it can share: no weak label waits for it.
+        trained = self._on_truth(title, self.e.strong, "strong", self.strong_training, "student")
         if self.e.bridge_check:
             self._bridge_check(title, trained)
         answers = self._answers(title, trained)
@@ -282,12 +283,15 @@ class _Cell:
             training.cdpo_job(f"{title} + cDPO", student, pairs, reference, c, e.strong)
         )
 
-    def _on_truth(self, title: str, model: Model, split: str, how: Training) -> Job:
+    def _on_truth(
+        self, title: str, model: Model, split: str, how: Training, stage: str | None = None
+    ) -> Job:
         return self.plan.add(
             training.finetune_job(
                 title, model, self.bases.get(model.name), self.splits,
                 split=split, labels=self.classes, training=how,
-            )
+            ),
+            stage,
         )  # fmt: skip
 
     def _precomputed(self, title: str, model: Model) -> Job:

@@ -99,10 +99,35 @@ def test_variants_share_what_they_do_not_change() -> None:
         )
     )  # fmt: skip
     plan = recipe(run)
-    # Three weak models and one ceiling. The student of gpt2 alone is there once for both variants,
-    # and the mean of one weak model is that model.
-    assert len(plan.jobs("finetune")) == 4
-    assert len(plan.jobs("student")) == 2
+    # The student of gpt2 alone is there once for both variants, and the mean of one weak model is
+    # that model.
+    assert len(plan.jobs("finetune")) == 3
+    assert [job.stage for job in plan.jobs("student")] == ["finetune", "student", "student"]
+
+
+def test_each_student_is_compared_with_the_naive_one_that_is_most_like_it() -> None:
+    aux: dict[str, Any] = {"gamma_max": 0.2}
+    asked: list[dict[str, Any]] = [
+        {"strategy": "naive", "label": "N"},
+        {"strategy": "naive", "label": "N one_hot", "target": "one_hot"},
+        {"strategy": "naive", "label": "N aux", "auxiliary": aux},
+        {"strategy": "naive", "label": "N confident", "weights": "dynamic"},
+        {"strategy": "joint", "label": "J", "auxiliary": aux},
+        {"strategy": "bayesian", "label": "B", "cdpo": True},
+        {"strategy": "bayesian", "label": "B one_hot", "target": "one_hot"},
+        {"strategy": "bayesian", "label": "B confident", "weights": "dynamic"},
+        {"strategy": "bayesian", "label": "B aux one_hot", "target": "one_hot", "auxiliary": aux},
+    ]
+    _, [cell] = study_run(studied(kind="generation", strategies=asked))
+    named = {strategy["label"]: cell.naives[strategy["label"]] for strategy in asked}
+    assert named == {
+        "N": "N", "N one_hot": "N", "N aux": "N aux", "N confident": "N",
+        "J": "N aux", "B": "N", "B one_hot": "N one_hot", "B confident": "N confident",
+        "B aux one_hot": "N aux",
+    }  # fmt: skip
+    assert cell.naives["B + cDPO"] == "N"
+    _, [cell] = study_run(studied(kind="generation", strategies=asked[4:5]))
+    assert cell.naives == {}
 
 
 @pytest.mark.parametrize(
