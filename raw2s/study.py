@@ -6,6 +6,8 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 from rich.console import Console
 
 from raw2s import config, stages
-from raw2s.config import Run, Study, parse
+from raw2s.config import Run, Strategy, Study, parse
 from raw2s.config.reading import set_key
 from raw2s.errors import ConfigError
 from raw2s.pipeline import recipe
@@ -85,7 +87,30 @@ def study_run(settings: Run) -> tuple[Run, list[Cell]]:
         if not asked.variants:
             raw["experiments"][task] = experiment
             cells.append(Cell(task, task, ""))
-    return parse(raw), cells
+    run = parse(raw)
+    return run, [replace(cell, naives=_naives(run, cell.experiment)) for cell in cells]
+
+
+def _naives(run: Run, experiment: str) -> dict[str, str]:
+    """For each student of an experiment the Naive Multi-Weak one that it is compared with: with the
+    auxiliary loss if it has that, and a Bayesian one's also with its weights and targets, as far
+    as there is one; else the first. Nothing where there is no Naive Multi-Weak."""
+    strategies = run.experiments[experiment].strategies
+    naives = [strategy for strategy in strategies if strategy.strategy == "naive"]
+
+    def likeness(student: Strategy, naive: Strategy) -> tuple[bool, ...]:
+        of_bayesian = ("weights", "target", "unit", "split", "temperature")
+        alike = [(student.auxiliary is None) == (naive.auxiliary is None)]
+        if student.strategy == "bayesian":
+            alike += [getattr(student, key) == getattr(naive, key) for key in of_bayesian]
+        return tuple(alike)
+
+    return {
+        name: max(naives, key=partial(likeness, student)).name
+        for student in strategies
+        for name in (student.name, f"{student.name} + cDPO")
+        if naives
+    }
 
 
 # Stages that a student alone needs; what is before them is shared by all.

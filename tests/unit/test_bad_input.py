@@ -25,7 +25,7 @@ from raw2s.evaluation import (
     pgr,
     slu_f1,
 )
-from raw2s.evaluation.statistics import mean_value
+from raw2s.evaluation.statistics import mean_value, seed_noise
 from raw2s.method import bridge, losses, preference
 from raw2s.method.bagging import Bagging
 from raw2s.method.balanced import BalancedPredictions
@@ -399,6 +399,7 @@ ARGUMENTS = {
     "paired_bootstrap": Argument(
         "items_b", FOUR, lambda v: paired_bootstrap(mean_value, FOUR, v), NUMBERS
     ),
+    "seed_noise": Argument("differences", FOUR, seed_noise, FINITE),
 }  # fmt: skip
 
 

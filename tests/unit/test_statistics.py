@@ -8,7 +8,15 @@ from scipy import stats
 
 from raw2s.evaluation import statistics
 from raw2s.evaluation.slu_f1 import f1_of
-from raw2s.evaluation.statistics import bootstrap, mean_value, paired_bootstrap
+from raw2s.evaluation.statistics import (
+    Interval,
+    bootstrap,
+    mean_value,
+    paired_bootstrap,
+    seed_noise,
+    standard_error,
+    with_seed_noise,
+)
 
 
 def test_mean_agrees_with_scipy_and_the_normal_interval() -> None:
@@ -53,6 +61,39 @@ def test_pairing_takes_out_what_both_share() -> None:
     assert (shifted.difference, shifted.low, shifted.high) == pytest.approx((0.25, 0.25, 0.25))
     unpaired = paired_bootstrap(mean_value, base + 0.25, base[::-1])
     assert unpaired.high - unpaired.low > 0.05
+
+
+def test_noise_of_seeds_is_scipys_interval() -> None:
+    d = np.random.default_rng(8).random(4)
+    low, high = stats.ttest_1samp(d, 0).confidence_interval(0.9)
+    assert seed_noise(d, 0.9) == pytest.approx((high - low) / 2)
+    assert standard_error(d) == pytest.approx(stats.sem(d))
+    # One seed says nothing of the noise: the interval over items stays.
+    assert np.isnan(seed_noise(d[:1])) and np.isnan(standard_error(d[:1]))
+    items = Interval(0.1, 0.05, 0.2)
+    assert with_seed_noise(items, d[:1]) == items
+    wider = with_seed_noise(items, [0.1, 0.1, 0.4])
+    half = seed_noise([0.1, 0.1, 0.4])
+    assert (wider.difference, wider.low) == pytest.approx((0.1, 0.1 - np.hypot(0.05, half)))
+    assert wider.high == pytest.approx(0.1 + np.hypot(0.1, half))
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("n_seeds", [2, 3, 8])
+def test_joint_intervals_hold_what_they_promise(of_seeds: float, n_seeds: int) -> None:
+    """Two equal systems: of_seeds, the seeds' share of the error over the items'."""
+    rng, n_items, times = np.random.default_rng(9), 100, 1000
+    item = rng.normal(size=(times, 1, n_items))
+    seed = rng.normal(size=(times, n_seeds, 1)) * of_seeds * np.sqrt(n_seeds / n_items)
+    both = item + seed + 0.5 * rng.normal(size=(times, n_seeds, n_items))
+    covered = 0
+    for differences in both:
+        per_item = differences.mean(0)
+        mean, half = per_item.mean(), 1.96 * per_item.std() / np.sqrt(n_items)
+        items = Interval(mean, mean - half, mean + half)
+        found = with_seed_noise(items, differences.mean(1))
+        covered += found.low <= 0 <= found.high
+    assert covered / times >= 0.94
 
 
 def test_seed_confidence_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

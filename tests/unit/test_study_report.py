@@ -75,12 +75,22 @@ def costs(results: pd.DataFrame) -> pd.DataFrame:
     return known.assign(own_seconds=61.0, all_seconds=7200.0, tokens=1234567.0)
 
 
+NAIVES = {
+    name: AUX if name.endswith("+ aux") else NAIVE
+    for name in ("First", NAIVE, "Same", "Below", "Shaky", AUX, "First + aux")
+}
+
+
+def compared(results: pd.DataFrame, naives: dict[str, str] = NAIVES) -> pd.DataFrame:
+    return by_system(compare(results, {"topics": naives}))
+
+
 def by_system(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("system")
 
 
 def test_verdicts_by_hand() -> None:
-    found = by_system(compare(study()))
+    found = compared(study())
     assert found["verdict_naive"].to_dict() == {
         "Low": "",
         "High": "",
@@ -89,7 +99,7 @@ def test_verdicts_by_hand() -> None:
         NAIVE: "",
         "Same": "inside the noise",  # the interval is [0, 0]
         "Below": "worse",
-        "Shaky": "inside the noise",  # +0.1 over items, but d = -8, 0, +68 over seeds
+        "Shaky": "inside the noise",  # d = -8, 0, +68 over seeds
         AUX: "",
         "First + aux": "inside the noise",
     }
@@ -98,7 +108,6 @@ def test_verdicts_by_hand() -> None:
         **dict.fromkeys(["First", NAIVE, "Same", "Below", "Shaky"], NAIVE),
         **dict.fromkeys([AUX, "First + aux"], AUX),
     }
-    assert found.loc["Shaky", "naive_low"] > 0
     assert found.loc[["Low", "High", "First", "Below"], "verdict_weak"].tolist() == [
         "", "", "better", "worse",
     ]  # fmt: skip
@@ -106,47 +115,53 @@ def test_verdicts_by_hand() -> None:
     assert found.loc[["First", "Below"], "verdict_best"].tolist() == ["", "worse"]
 
 
-def test_differences_over_seeds_are_scipys() -> None:
-    found = by_system(compare(study()))
-    d = np.array([150 - 118, 152 - 120, 154 - 122]) / ITEMS
-    assert found.loc["First", "naive_seed_diff"] == pytest.approx(d.mean())
-    assert found.loc["First", "naive_seed_error"] == pytest.approx(0, abs=1e-12)
-    d = np.array([110 - 118, 120 - 120, 190 - 122]) / ITEMS
-    assert found.loc["Shaky", "naive_seed_error"] == pytest.approx(stats.sem(d))
-    # The weak model ran once and stands for every seed.
+def test_an_interval_is_of_items_and_of_seeds() -> None:
+    """Half widths by the normal distribution over items and by scipy's t over seeds."""
+    found = compared(study())
+    below, shaky = found.loc["Below"], found.loc["Shaky"]
+    d = np.array([60 - 118, 60 - 120, 66 - 122]) / ITEMS
+    assert below["naive_diff"] == pytest.approx(d.mean())
+    assert below["naive_seed_error"] == pytest.approx(stats.sem(d))
+    # Below lacks 58 of the items that Naive has with every seed, and some with one or two.
+    per_item = (right([60, 60, 66]) - right([118, 120, 122])).mean(0)
+    items = 1.96 * per_item.std() / np.sqrt(ITEMS)
+    seeds = stats.t.ppf(0.975, 2) * stats.sem(d)
+    expected = [d.mean() - np.hypot(items, seeds), d.mean() + np.hypot(items, seeds)]
+    assert below[["naive_low", "naive_high"]].tolist() == pytest.approx(expected, abs=0.008)
+    # The weak model ran once and stands for every seed. Over items alone it would be below.
     d = np.array([110, 120, 190]) / ITEMS - 0.5
-    assert found.loc["Shaky", "weak_seed_diff"] == pytest.approx(d.mean())
-    assert found.loc["Shaky", "weak_seed_error"] == pytest.approx(stats.sem(d))
+    assert shaky["weak_seed_error"] == pytest.approx(stats.sem(d))
+    assert shaky["diff_low"] > 0 > shaky["weak_low"]
+    assert shaky["weak_diff"] == pytest.approx(shaky["diff"])
 
 
-def test_difference_to_naive_is_paired_over_items() -> None:
-    row = by_system(compare(study())).loc["First"]
+def right(counts: list[int]) -> np.ndarray:
+    return np.array([np.arange(ITEMS) < count for count in counts], dtype=float)
+
+
+def test_without_noise_over_seeds_an_interval_is_paired_over_items() -> None:
+    row = compared(study()).loc["First"]
     rng = np.random.default_rng(5)
-    pooled = np.zeros((2, ITEMS))
-    for seed in range(3):
-        pooled[0] += np.arange(ITEMS) < [150, 152, 154][seed]
-        pooled[1] += np.arange(ITEMS) < [118, 120, 122][seed]
-    per_item = (pooled[0] - pooled[1]) / 3
+    per_item = (right([150, 152, 154]) - right([118, 120, 122])).mean(0)
     draws = [rng.choice(per_item, ITEMS).mean() for _ in range(4000)]
     assert row["naive_diff"] == pytest.approx(per_item.mean())
+    assert row["naive_seed_error"] == pytest.approx(0, abs=1e-12)
     expected = np.quantile(draws, [0.025, 0.975])
     assert row[["naive_low", "naive_high"]].tolist() == pytest.approx(expected, abs=0.008)
 
 
 def test_one_seed_rests_on_the_items_and_naive_may_be_missing() -> None:
     results = study()
-    found = by_system(compare(results[results["seed"] == 0]))
+    found = compared(results[results["seed"] == 0])
     assert found.loc["Shaky", "verdict_naive"] == "worse"
-    assert np.isnan(found.loc["Shaky", "naive_seed_diff"])
-    found = by_system(compare(results[results["strategy"] != "naive"]))
+    assert np.isnan(found.loc["Shaky", "naive_seed_error"])
+    found = compared(results, {})
     assert set(found["naive"]) == set(found["verdict_naive"]) == {""}
-    found = by_system(compare(results[results["system"] != AUX]))
-    assert found.loc["First + aux", "naive"] == NAIVE
 
 
 def test_sentences_follow_from_the_verdicts() -> None:
     results = study()
-    cells = [Cell("topics", "Topics", "")]
+    cells = [Cell("topics", "Topics", "", NAIVES)]
     table = study_table(results, cells, costs(results))
     assert study_cells.finding(table, "") == (
         "Topics: the best student is First (0.760); 1 of the 6 others is inside the noise of it. "
@@ -163,7 +178,7 @@ def test_sentences_follow_from_the_verdicts() -> None:
 def test_variants_in_one_table_of_scores() -> None:
     results = pd.concat([study("b"), study("a", lift=10)], ignore_index=True)
     results = results[(results["system"] != "Below") | (results["experiment"] == "a")]
-    cells = [Cell("a", "Topics", "2"), Cell("b", "Topics", "1")]
+    cells = [Cell("a", "Topics", "2", NAIVES), Cell("b", "Topics", "1", NAIVES)]
     table = study_table(results, cells, costs(results))
     assert list(dict.fromkeys(table["variant"])) == ["2", "1"]
     rows = {row.texts[0]: list(row.texts[1:]) for row in study_cells.score_rows(table)}
@@ -216,7 +231,8 @@ def write(folder: Path, results: pd.DataFrame, cells: list[Cell], axis: str, **m
 
 def test_files_of_a_study(tmp_path: Path) -> None:
     results = pd.concat([study("a"), study("b", lift=10)], ignore_index=True)
-    write(tmp_path, results, [Cell("a", "T", "1"), Cell("b", "T", "50")], "weak models")
+    cells = [Cell("a", "T", "1", NAIVES), Cell("b", "T", "50", NAIVES)]
+    write(tmp_path, results, cells, "weak models")
     text = (tmp_path / "study.md").read_text()
     assert text.startswith(
         "# Who <wins>?\n\nWhich & why?\n\n```\nraw2s study a.yaml --set x=1\n```\n\n3 seeds"

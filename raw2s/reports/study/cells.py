@@ -29,7 +29,7 @@ _FEW_SEEDS = 3
 
 def row_texts(row: pd.Series) -> list[str]:
     """One text for each of COLUMNS, from a row of `raw2s.reports.study.comparison.study_table`."""
-    weak = cells.difference(row["diff"], row["diff_low"], row["diff_high"])
+    weak = cells.difference(row["weak_diff"], row["weak_low"], row["weak_high"])
     naive = cells.difference(row["naive_diff"], row["naive_low"], row["naive_high"])
     return [
         str(row["system"]),
@@ -49,7 +49,7 @@ def sort_values(row: pd.Series) -> list[str | float]:
         "score_mean",
         "pgr_mean",
         "gap",
-        "diff",
+        "weak_diff",
         "naive_diff",
         "own_seconds",
         "all_seconds",
@@ -149,16 +149,24 @@ def legend(table: pd.DataFrame) -> str:
     """What the columns and the verdicts of one task mean."""
     naives = [name for name in dict.fromkeys(table["naive"]) if name]
     naive = f" vs Naive: to {' or '.join(naives)}" if naives else ""
-    naive += ", whichever has the same loss." if len(naives) > 1 else "." if naives else ""
+    naive += ", whichever is trained alike." if len(naives) > 1 else "." if naives else ""
     return (
         f"Score: {metric_name(table)}, mean ± standard deviation over seeds. PGR: mean over the "
         "weak models of (score − weak) / (ceiling − weak). Gap: score − mean of the weak models. "
-        "Differences: seeds pooled, with a 95 % paired bootstrap interval over test items."
-        f"{naive} Inside the noise: the interval covers 0, or the mean difference of the seeds is "
-        "less than 2 standard errors from it; not corrected for the number of comparisons. Own "
+        f"Differences: seeds pooled, with a 95 % interval over {_noise(table)}."
+        f"{naive} Inside the noise: the interval covers 0; not corrected for the number of "
+        "comparisons. Own "
         "time: computing for this system alone; in all: with all that it needs, shared work "
         "counted whole. Tokens: read in its own training. Times and tokens are means over seeds."
     )
+
+
+def _noise(table: pd.DataFrame) -> str:
+    """What the intervals of differences are over."""
+    items = "test items (paired bootstrap)"
+    if int(table["seeds"].max()) == 1:
+        return items
+    return f"{items} and seeds (Student's t of the paired differences), joined in quadrature"
 
 
 def _best(students: pd.DataFrame, axis: str) -> str:

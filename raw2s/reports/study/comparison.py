@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from raw2s.evaluation.statistics import TOLD_APART, Interval
+from raw2s.evaluation.statistics import Interval, standard_error, with_seed_noise
 from raw2s.reports.table import System, difference, metric_of, summarise, systems_of
 
-AUXILIARY = " + aux"
-"""In the name of a student that is trained with the auxiliary confidence loss."""
 BETTER, WORSE, INSIDE_THE_NOISE = "better", "worse", "inside the noise"
 
 MEAN_WEAK, BEST_WEAK = "Weak models, mean", "Weak models, best"
 
-_NUMBERS = (
-    "weak_seed_diff",
-    "weak_seed_error",
-    "naive_diff",
-    "naive_low",
-    "naive_high",
-    "naive_seed_diff",
-    "naive_seed_error",
-    "best_diff",
-    "best_low",
-    "best_high",
-    "best_seed_diff",
-    "best_seed_error",
-)
+_RIVALS = ("weak", "naive", "best")
+_NUMBERS = [
+    f"{rival}_{what}" for rival in _RIVALS for what in ("diff", "low", "high", "seed_error")
+]
 _TEXTS = ("verdict_weak", "naive", "verdict_naive", "best", "verdict_best")
 _NOTHING: dict[str, Any] = dict.fromkeys(_NUMBERS, math.nan) | dict.fromkeys(_TEXTS, "")
 
@@ -47,34 +34,43 @@ class Cell:
     """What it is a variant of."""
     variant: str
     """Which variant; "" where the study has none."""
+    naives: Mapping[str, str] = field(default_factory=dict)
+    """The Naive Multi-Weak student that each student is compared with, by name."""
 
 
 def compare(
-    results: pd.DataFrame, *, n_resamples: int = 2000, confidence: float = 0.95
+    results: pd.DataFrame,
+    naives: Mapping[str, Mapping[str, str]],
+    *,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Compare the systems of each experiment of a results table (see `raw2s.reports.results`).
 
-    A difference is of pooled scores, with a paired bootstrap interval over items. Besides, with d_s
-    the difference with seed s, over the n seeds that both have: mean d_s and its standard error
-    (std of d with n - 1, over sqrt(n)), NaN for less than 2 seeds. A weak model that ran with one
-    seed is the same for every seed.
+    A difference is of pooled scores. Its interval is one over items (paired bootstrap) and over
+    the seeds that both have (see `with_seed_noise`); over items alone where that is one seed. A
+    weak model that ran with one seed is the same for every seed.
+
+    Args:
+        results: the results table.
+        naives: by experiment and student, the student that is its Naive Multi-Weak.
+        n_resamples: of the bootstrap.
+        confidence: of the intervals, in (0, 1).
 
     Returns:
         What `raw2s.reports.table.summarise` gives, and
 
-        - weak_seed_diff, weak_seed_error, verdict_weak: against best_weak (not for weak models).
-        - naive, for students: the first student whose strategy is "naive", among those with the
-          auxiliary loss for a student that has it, among those without for one that has not; the
-          first of all where there is none such; "" without any. naive_diff, naive_low, naive_high,
-          naive_seed_diff, naive_seed_error, verdict_naive: against it.
+        - weak_diff, weak_low, weak_high, weak_seed_error (standard error of the difference over
+          seeds, NaN for less than 2), verdict_weak: against best_weak (not for weak models).
+        - naive, for students: the one in `naives`; "" without any. naive_diff and so on.
         - best, for students: the student with the highest score_mean; best_diff and so on.
 
-        A verdict is "inside the noise" if the interval covers 0, or if mean d_s does not lie 2
-        standard errors or more to the same side of 0; else "better" or "worse". It is "" where
-        nothing is compared, so of a student with itself.
+        A verdict is "inside the noise" if the interval covers 0, else "better" or "worse". It is ""
+        where nothing is compared, so of a student with itself.
 
     Raises:
         ValueError: the results table breaks its contract.
+        KeyError: `naives` names a student that is not there.
     """
     summary = summarise(results, n_resamples=n_resamples, confidence=confidence)
     rows = []
@@ -83,17 +79,22 @@ def compare(
         systems = systems_of(kind, results[results["experiment"] == experiment])
         named = {system.name: system for system in systems}
         students = [system for system in systems if system.role == "student"]
+        best = max(students, key=lambda student: student.mean, default=None)
         for row in of_experiment.to_dict("records"):
             system = named[row["system"]]
             found = {str(key): value for key, value in row.items()} | _NOTHING
+            rivals: dict[str, System] = {}
             if not math.isnan(row["diff"]):
-                interval = Interval(row["diff"], row["diff_low"], row["diff_high"])
-                found |= _verdict("weak", interval, system, named[row["best_weak"]])
-            for key, other in _rivals(system, students).items():
-                found[key] = other.name
+                rivals["weak"] = named[row["best_weak"]]
+            if system.role == "student" and best is not None:
+                rivals["best"] = best
+                if naive := naives.get(str(experiment), {}).get(system.name):
+                    rivals["naive"] = named[naive]
+                found |= {key: other.name for key, other in rivals.items() if key != "weak"}
+            for key, other in rivals.items():
                 if other is not system:
-                    interval = difference(metric_of(kind), system, other, n_resamples, confidence)
-                    found |= _numbers(key, interval) | _verdict(key, interval, system, other)
+                    items = difference(metric_of(kind), system, other, n_resamples, confidence)
+                    found |= _compared(key, items, system, other, confidence)
             rows.append(found)
     return pd.DataFrame(rows)
 
@@ -123,8 +124,11 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
         if (cell.task, cell.variant) in seen:
             raise ValueError(f"cells[{index}]: {cell.task!r}, {cell.variant!r} is given twice")
         seen.add((cell.task, cell.variant))
-    of_study = pd.DataFrame([vars(cell) for cell in cells])
-    compared = compare(results[results["experiment"].isin(of_study["experiment"])])
+    of_study = pd.DataFrame([vars(cell) for cell in cells]).drop(columns="naives")
+    compared = compare(
+        results[results["experiment"].isin(of_study["experiment"])],
+        {cell.experiment: cell.naives for cell in cells},
+    )
     table = of_study.merge(compared, on="experiment", validate="1:m")
     table = table.merge(costs, on=["experiment", "system"], how="left", validate="1:1")
     return table[["task", "variant", *table.columns.drop(["task", "variant"])]]
@@ -161,34 +165,21 @@ def seed_scores(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _rivals(system: System, students: Sequence[System]) -> dict[str, System]:
-    """The student's naive, if there is one, and the best student; nothing for other roles."""
-    if system.role != "student":
-        return {}
-    rivals = {"best": max(students, key=lambda student: student.mean)}
-    naives = [student for student in students if student.strategy == "naive"]
-    if naives:
-        auxiliary = AUXILIARY in system.name
-        alike = [naive for naive in naives if (AUXILIARY in naive.name) == auxiliary]
-        rivals["naive"] = (alike or naives)[0]
-    return rivals
-
-
-def _numbers(key: str, interval: Interval) -> dict[str, Any]:
-    names = (f"{key}_diff", f"{key}_low", f"{key}_high")
-    return dict(zip(names, (interval.difference, interval.low, interval.high), strict=True))
-
-
-def _verdict(key: str, interval: Interval, system: System, other: System) -> dict[str, Any]:
+def _compared(
+    key: str, items: Interval, system: System, other: System, confidence: float
+) -> dict[str, Any]:
     constant = other.role == "weak" and len(other.scores) == 1
     seeds = [seed for seed in system.scores if constant or seed in other.scores]
-    d = np.array([system.scores[seed] - other.at(seed) for seed in seeds])
-    several = len(d) > 1
-    mean = float(d.mean()) if several else math.nan
-    error = float(d.std(ddof=1)) / math.sqrt(len(d)) if several else math.nan
-    side = math.copysign(1.0, interval.difference)
-    if interval.low <= 0 <= interval.high or side * mean < TOLD_APART * error:
+    differences = [system.scores[seed] - other.at(seed) for seed in seeds]
+    found = with_seed_noise(items, differences, confidence)
+    if found.low <= 0 <= found.high:
         verdict = INSIDE_THE_NOISE
     else:
-        verdict = BETTER if side > 0 else WORSE
-    return {f"{key}_seed_diff": mean, f"{key}_seed_error": error, f"verdict_{key}": verdict}
+        verdict = BETTER if found.difference > 0 else WORSE
+    return {
+        f"{key}_diff": found.difference,
+        f"{key}_low": found.low,
+        f"{key}_high": found.high,
+        f"{key}_seed_error": standard_error(differences),
+        f"verdict_{key}": verdict,
+    }

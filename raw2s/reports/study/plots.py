@@ -11,13 +11,15 @@ import pandas as pd
 
 from raw2s.reports.run.plots import MODEL_COLOURS, ROLE_COLOURS
 from raw2s.reports.study.cells import metric_name
-from raw2s.reports.study.comparison import AUXILIARY, MEAN_WEAK, score_lines
+from raw2s.reports.study.comparison import MEAN_WEAK, score_lines
 from raw2s.reports.svg import INK, figure_style, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+AUXILIARY = " + aux"
+"""In the name of a student that is trained with the auxiliary confidence loss."""
 _MANY_STUDENTS = 8
 _DECADE = 10.0
 _STEP = 0.012

@@ -14,7 +14,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from scipy.stats import spearmanr
 
-from raw2s.evaluation.statistics import TOLD_APART
+from raw2s.evaluation.statistics import seed_noise, standard_error
 
 COLUMNS = ("trial", "state", "scores", "seconds", "error", "parameters", "tested")
 MANY_VALUES = 8
@@ -93,8 +93,9 @@ def compare_with_best(trials: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         trial, difference (mean of d), standard_error (std of d with n - 1, over sqrt(n)) and
-        told_apart: difference > 0 and >= 2 standard errors. With one seed the noise is unknown:
-        standard_error is NaN and told_apart is NA. No rows if no trial is done.
+        told_apart: difference > 0 and at least `raw2s.evaluation.statistics.seed_noise`, which is
+        t(n - 1) standard errors. With one seed the noise is unknown: standard_error is NaN and
+        told_apart is NA. No rows if no trial is done.
     """
     check_trials(trials)
     rows = []
@@ -104,9 +105,8 @@ def compare_with_best(trials: pd.DataFrame) -> pd.DataFrame:
         top = np.array(done.loc[done["trial"] == best, "scores"].iloc[0], dtype=float)
         for row in done[done["trial"] != best].itertuples():
             d = top - np.array(row.scores, dtype=float)
-            error = d.std(ddof=1) / math.sqrt(len(d)) if len(d) > 1 else np.nan
-            apart = d.mean() > 0 and d.mean() >= TOLD_APART * error if len(d) > 1 else pd.NA
-            rows.append((row.trial, d.mean(), error, apart))
+            apart = d.mean() > 0 and d.mean() >= seed_noise(d) if len(d) > 1 else pd.NA
+            rows.append((row.trial, d.mean(), standard_error(d), apart))
     types = {"trial": int, "difference": float, "standard_error": float, "told_apart": "boolean"}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
 
