@@ -38,7 +38,8 @@ class Training(Strict):
     gradient_checkpointing: bool = False
     """Trade time for memory."""
     zero_stage: Literal[0, 1, 2, 3] | None = None
-    """DeepSpeed's ZeRO stage; none: without DeepSpeed."""
+    """DeepSpeed's ZeRO stage; none: without DeepSpeed. With bfloat16 stage 0 adds the gradients of
+    micro-batches up in bfloat16, the others in float32."""
     offload: bool = False
     """Keep DeepSpeed's optimiser state (at ZeRO 3 the weights too) in the host's memory."""
     workers: Positive = 1
@@ -69,7 +70,7 @@ class Training(Strict):
         # An update of less than half a step, 1/512 to 1/256 of the weight, is rounded away.
         if self.precision == "bfloat16" and self.zero_stage is None:
             raise ValueError(
-                "precision bfloat16 alone loses small updates: set zero_stage (0 is enough), or "
+                "precision bfloat16 alone loses small updates: set zero_stage (1 is enough), or "
                 "precision: autocast"
             )
         return self

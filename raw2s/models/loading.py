@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from raw2s.models import heads
@@ -225,5 +226,6 @@ def _check_complete(path: str, missing: set[str]) -> None:
 
 def _placed(model: Any, device: str | torch.device | None) -> PreTrainedModel:
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    placed: PreTrainedModel = model.to(target).eval()
-    return placed
+    # DeepSpeed has placed a model that it shards.
+    placed: PreTrainedModel = model if is_deepspeed_zero3_enabled() else model.to(target)
+    return placed.eval()

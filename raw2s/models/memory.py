@@ -1,7 +1,8 @@
-"""Batches that do not fit into memory are halved and tried again."""
+"""Memory that is full: batches are halved and tried again, what is left over is given back."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,6 +36,12 @@ def with_smaller_batches(work: Callable[[int], T], batch_size: int) -> tuple[T, 
             if batch_size == 1 or not is_out_of_memory(error):
                 raise
         # Outside: while the error is handled, its frames hold what did not fit.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()
         batch_size //= 2
+
+
+def release() -> None:
+    """Give back what nothing refers to any more, to whoever shares the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -24,6 +24,8 @@ WORKER_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "DEEPSPEED_LOG_LEVEL": "error",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    # A task that reserves no GPU sees none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
 # How often a Ray that does not come up in time is started.
@@ -51,8 +53,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker processes have been started")
     # Ray's own notes on each step are not for the terminal; what goes wrong comes as an exception.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # A task that reserves no GPU sees none.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     # What outlives the connection, as a thread may, does not start another Ray.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

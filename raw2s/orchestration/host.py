@@ -110,12 +110,14 @@ class ModelHost:
         """Hold the request's model."""
         from raw2s.models.committee import load_answering
         from raw2s.models.loading import load_tokenizer
+        from raw2s.models.memory import release
         from raw2s.stages.items import model_source
 
         wanted = (request.model, request.labels)
         if self._held == wanted:
             return
         self._held = self._model = None
+        release()
         source = model_source(request.job, request.storage.open())
         self._tokenizer = load_tokenizer(**source)
         self._model = load_answering(**source, labels=request.labels)

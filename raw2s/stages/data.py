@@ -145,7 +145,7 @@ def fit(job: Job, store: Store, progress: Progress) -> None:
             if context is None:
                 context = load_context(**source)
             tokens = load_tokenizer(**source)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"model {model['name']} cannot be had: {reason}") from error
         for name in SPLITS:

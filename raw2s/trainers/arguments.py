@@ -90,7 +90,7 @@ def deepspeed_dictionary(training: Training) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu"}
         if training.zero_stage == 3:
             zero["offload_param"] = {"device": "cpu"}
-    return {
+    dictionary: dict[str, Any] = {
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
@@ -101,3 +101,7 @@ def deepspeed_dictionary(training: Training) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }
+    if training.zero_stage:
+        # Micro-batches are summed as exactly as one batch is; stage 0 does not know the key.
+        dictionary["data_types"] = {"grad_accum_dtype": "fp32"}
+    return dictionary

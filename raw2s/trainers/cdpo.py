@@ -14,6 +14,7 @@ from raw2s.config import Training
 from raw2s.method.preference import robust_label_smoothing
 from raw2s.models.loading import load_causal_lm, load_tokenizer
 from raw2s.trainers.arguments import trainer_arguments
+from raw2s.trainers.inputs import ExactInputs
 from raw2s.trainers.process import (
     Keep,
     Progress,
@@ -37,7 +38,7 @@ class Pair(TypedDict):
     ref_rejected_logps: float
 
 
-class ConservativeDpoTrainer(DPOTrainer):
+class ConservativeDpoTrainer(ExactInputs, DPOTrainer):
     """TRL's trainer given token ids and reference log-probabilities: it neither tokenises (prompt
     and completion stay apart, see `raw2s.models.encoding`) nor ever holds a second model."""
 

@@ -30,13 +30,17 @@ def fresh_process(seed: int) -> Iterator[None]:
     """Make a training independent of those before it in the same process.
 
     accelerate and transformers keep their mode (plain, DeepSpeed, precision) in process-wide
-    singletons, and the random generators go on where the last training left them.
+    singletons, the random generators go on where the last training left them, and its model may
+    still lie on the GPU.
     """
     import numpy as np
     import torch
     from accelerate.state import AcceleratorState, GradientState
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    from raw2s.models.memory import release
+
+    release()
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     unset_hf_deepspeed_config()
@@ -188,5 +192,8 @@ def progress_callback(progress: Progress) -> Any:
                 ends = state.global_step * args.num_train_epochs % state.max_steps == 0
                 control.should_save |= not (args.save_strategy == "epoch" and ends)
                 self.wanted = False
+            if args.save_strategy == "steps" and state.global_step >= state.max_steps:
+                # The model itself is saved next.
+                control.should_save = False
 
     return Steps()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from raw2s.config import Auxiliary, Evidential, Training
 from raw2s.method import losses
@@ -25,6 +25,7 @@ from raw2s.trainers.batches import (
     GenerationCollator,
     GenerationItem,
 )
+from raw2s.trainers.inputs import ExactInputs
 from raw2s.trainers.process import (
     Keep,
     Progress,
@@ -100,7 +101,7 @@ def batch_loss(
             **shared,
         )
     shifted, labels = logits[:, :-1], batch["labels"]
-    target_logprob = torch.zeros_like(batch["unit_logprobs"])
+    target_logprob = torch.zeros_like(batch["unit_logprobs"], dtype=torch.float32)
     if loss.target != "one_hot":
         used = labels != -100
         with torch.no_grad():
@@ -123,7 +124,7 @@ def batch_loss(
     )
 
 
-class SupervisedTrainer(Trainer):
+class SupervisedTrainer(ExactInputs):
     """transformers' Trainer with `batch_loss`."""
 
     # batch_loss is the mean over a micro-batch's rows, so accumulated ones are to be averaged.

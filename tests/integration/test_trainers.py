@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from raw2s.config import Training
 from raw2s.stages.training import no_progress
+from raw2s.trainers.process import Progress
 
 TEXTS = [f"the {a} {b} of {c} is {d}" for a in "abcd" for b in "efgh" for c in "ijkl" for d in "mn"]
 ROWS = 16
@@ -29,7 +31,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
+def train(
+    kind: str, base: str, out: str, training: Training, progress: Progress = no_progress
+) -> dict[str, Any]:
     """One training of each kind, whichever process it is called in."""
     from raw2s.config import Auxiliary
     from raw2s.models.encoding import encode_completion, encode_prompt
@@ -44,7 +48,7 @@ def train(kind: str, base: str, out: str, training: Training) -> dict[str, Any]:
     folders: dict[str, Any] = {
         "out": Path(out) / "model",
         "work": Path(out) / "work",
-        "progress": no_progress,
+        "progress": progress,
     }
     if kind == "cdpo":
         pairs = [
@@ -118,13 +122,43 @@ def boosted(
 KINDS = ("classification", "generation", "cdpo", "experts")
 # ZeRO-3 first: DeepSpeed remembers its process group from one training to the next.
 CASES = [(kind, zero) for kind in KINDS for zero in (3, 2, 0, None)]
+HALF = [(kind, zero) for kind in KINDS for zero in (3, 2, 1, 0)]
+"""In bfloat16."""
 
 
-def settings(zero: Any, workers: int) -> Training:
+def settings(zero: Any, workers: int, precision: Any = "float32") -> Training:
     return Training(
-        epochs=2, batch_size=8, learning_rate=1e-3, schedule="constant",
-        zero_stage=zero, workers=workers,
+        epochs=2, batch_size=8, micro_batch_size=2, learning_rate=1e-3, schedule="constant",
+        zero_stage=zero, workers=workers, precision=precision,
     )  # fmt: skip
+
+
+def shard_all() -> None:
+    """Let ZeRO-3 shard these small models, too, of which it would keep every parameter whole."""
+    from raw2s.trainers import arguments
+
+    dictionary = arguments.deepspeed_dictionary
+
+    def sharded(training: Training) -> dict[str, Any]:
+        found = dictionary(training)
+        if training.zero_stage == 3:
+            found["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return found
+
+    arguments.deepspeed_dictionary = sharded
+
+
+class Killed(Exception):
+    """Ends a training."""
+
+
+def kill_after(step: int) -> Progress:
+    def progress(done: int, total: int) -> bool:
+        if done > step:
+            raise Killed
+        return False
+
+    return progress
 
 
 def weights_in(folder: Path) -> dict[str, torch.Tensor]:
@@ -153,8 +187,20 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
 
         quiet()
         torch.set_num_threads(1)
+        shard_all()
         for kind, zero in CASES:
             train(kind, config["base"], f"{config['out']}/{kind}-{zero}", settings(zero, 2))
+        for kind, zero in HALF:
+            out = f"{config['out']}/{kind}-{zero}-half"
+            train(kind, config["base"], out, settings(zero, 2, "bfloat16"))
+        # Ended by an error after two steps, and taken up again.
+        for zero in (3, 1):
+            again = settings(zero, 2, "bfloat16").model_copy(update={"checkpoint_steps": 1})
+            out = f"{config['out']}/generation-{zero}-again"
+            with contextlib.suppress(Killed):
+                train("generation", config["base"], out, again, kill_after(2))
+            notes = train("generation", config["base"], out, again)
+            assert notes["from_step"] == 2
 
     TorchTrainer(
         loop,
@@ -176,35 +222,35 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
                 torch.testing.assert_close(
                     two[name], tensor, atol=2e-5, rtol=1e-3, msg=f"{kind}, ZeRO {zero}: {name}"
                 )
+    for kind, zero in HALF:
+        # Adam's first steps may go either way where a gradient is nearly nothing.
+        half = weights(tmp_path / f"{kind}-{zero}-half")
+        one = weights(tmp_path / f"{kind}-one")
+        assert {tensor.dtype for tensor in half.values()} == {torch.bfloat16}
+        moves = [
+            torch.cat([(end[k].float() - start[k]).flatten() for k in one if k in start])
+            for end in (half, one)
+        ]
+        alike = float(torch.cosine_similarity(*moves, dim=0))
+        # Stage 0 also adds its micro-batches up in bfloat16.
+        assert alike > (0.98 if zero else 0.6), f"{kind}, ZeRO {zero}, bfloat16: {alike}"
+    for zero in (3, 1):
+        torch.testing.assert_close(
+            weights(tmp_path / f"generation-{zero}-again"),
+            weights(tmp_path / f"generation-{zero}-half"),
+            atol=0, rtol=0,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["generation", "balanced"])
 def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
     kind: str, base: Path, tmp_path: Path
 ) -> None:
-    from transformers import TrainerCallback, TrainerControl
-
     whole = settings(None, 1).model_copy(update={"checkpoint_steps": 1})
     train(kind, str(base), str(tmp_path / "whole"), whole)
 
-    class Killed(Exception):
-        pass
-
-    def kill(done: int, total: int) -> bool:
-        if done == 3:
-            raise Killed
-        return False
-
-    import raw2s.trainers.sft as sft
-
-    original = sft.progress_callback
-    assert TrainerCallback is not None and TrainerControl is not None
-    sft.progress_callback = lambda progress: original(kill)
-    try:
-        with pytest.raises(Killed):
-            train(kind, str(base), str(tmp_path / "cut"), whole)
-    finally:
-        sft.progress_callback = original
+    with pytest.raises(Killed):
+        train(kind, str(base), str(tmp_path / "cut"), whole, kill_after(2))
     assert list((tmp_path / "cut" / "work").glob("checkpoint-*"))
     notes = train(kind, str(base), str(tmp_path / "cut"), whole)
     assert notes["steps"] == 4 and notes["from_step"] == 2

@@ -28,6 +28,7 @@ from raw2s.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 FILES = ["cluster.yaml", "cluster.local.yaml"]
 REGION = "us-west-2"
+DISKS = {"head": 300, "weak": 300, "strong": 1500}
 PROFILES = {"head": "raw2s-head", "weak": "raw2s-worker", "strong": "raw2s-worker"}
 
 
@@ -143,7 +144,7 @@ def test_the_machines_that_ec2_is_asked_for(aws: dict[str, Any]) -> None:
             assert instance["KeyName"] == f"ray-autoscaler_{REGION}"
             (disk,) = instance["BlockDeviceMappings"]
             (volume,) = ec2.describe_volumes(VolumeIds=[disk["Ebs"]["VolumeId"]])["Volumes"]
-            assert (volume["Size"], volume["VolumeType"]) == (300, "gp3")
+            assert (volume["Size"], volume["VolumeType"]) == (DISKS[name], "gp3")
     # `ray down` ends them, disks and all.
     provider.non_terminated_nodes({})
     provider.terminate_nodes([one["InstanceId"] for each in found.values() for one in each])

@@ -148,7 +148,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"experiments.slots.cdpo.training.keep_best": True},
         "cdpo.training: keep_best is for weak_training",
     ),
-    ({"experiments.topics.weak_training.precision": "bfloat16"}, "zero_stage (0 is enough)"),
+    ({"experiments.topics.weak_training.precision": "bfloat16"}, "zero_stage (1 is enough)"),
     ({"experiments.topics.weak_training.warmup": 1.0}, "weak_training.warmup: "),
     ({"seeds": [0, 1, 0]}, "seeds: [0] given twice"),
     (
