@@ -248,6 +248,8 @@ def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
 ) -> None:
     whole = settings(None, 1).model_copy(update={"checkpoint_steps": 1})
     train(kind, str(base), str(tmp_path / "whole"), whole)
+    # None after the last step: the model itself is saved.
+    assert [path.name for path in tmp_path.glob("whole/work/*")] == ["checkpoint-3"]
 
     with pytest.raises(Killed):
         train(kind, str(base), str(tmp_path / "cut"), whole, kill_after(2))

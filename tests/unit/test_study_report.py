@@ -170,6 +170,10 @@ def test_sentences_follow_from_the_verdicts() -> None:
     level = table.assign(verdict_naive=table["verdict_naive"].where(table["naive"] == "", "x"))
     level.loc[level["verdict_naive"] == "x", "verdict_naive"] = "inside the noise"
     assert "No student is told apart from" in study_cells.finding(level, "")
+    two = table[table["system"].isin(["First", "Below"])].assign(verdict_naive="")
+    assert study_cells.finding(two, "") == (
+        "Topics: the best student is First (0.760); the other is not inside the noise of it."
+    )
     assert study_cells.size_note(table) == "3 seeds, 200 test items."
     assert study_cells.seeds_note(table) == []
     assert len(study_cells.seeds_note(table.assign(seeds=2))) == 1
