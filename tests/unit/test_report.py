@@ -501,6 +501,13 @@ def test_agreement_is_of_the_models_that_answered_the_same_items(results: pd.Dat
     assert found["sciq"].loc["W1", "W2"] == pytest.approx(0.9)
     assert "Left out, with answers to other items: File." in page(both)
     assert "Left out" not in page(results)
+    # A second seed in which W1 says what W2 says.
+    w1, w2 = (results[results["system"] == name] for name in ("W1", "W2"))
+    same = w1.assign(prediction=w2["prediction"].to_numpy())
+    again = pd.concat([same, w2])
+    seeds = pd.concat([results, again.assign(seed=1)], ignore_index=True)
+    assert weak_agreements(seeds, summarise(seeds))["sciq"].loc["W1", "W2"] == pytest.approx(0.95)
+    assert "mean over seeds" in page(seeds) and "mean over seeds" not in page(results)
     taught = results[~results["system"].isin(["W1"])]
     alone = pd.concat([*files, taught], ignore_index=True)
     found = weak_agreements(alone, summarise(alone))
