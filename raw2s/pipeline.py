@@ -237,7 +237,7 @@ class _Cell:
         )  # fmt: skip
         trained = {strategy.name: student}
         if strategy.cdpo:
-            trained[f"{strategy.name} + cDPO"] = self._cdpo(title, student)
+            trained[strategy.cdpo_name] = self._cdpo(title, student)
         evidential = strategy.strategy == "bayesian" and self.classes is not None
         return [
             System(

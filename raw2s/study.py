@@ -108,7 +108,7 @@ def _naives(run: Run, experiment: str) -> dict[str, str]:
     return {
         name: max(naives, key=partial(likeness, student)).name
         for student in strategies
-        for name in (student.name, f"{student.name} + cDPO")
+        for name in (student.name, student.cdpo_name)
         if naives
     }
 

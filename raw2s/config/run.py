@@ -79,7 +79,7 @@ class Experiment(Strict):
         if flipped and self.generation:
             raise ValueError(f"{flipped[0]}: noise of kind flipped is for classes")
         titles = [s.name for s in self.strategies]
-        titles += [f"{s.name} + cDPO" for s in self.strategies if s.cdpo]
+        titles += [s.cdpo_name for s in self.strategies if s.cdpo]
         for name in taken:
             if name in (*titles, "Ceiling", "ceiling", "splits"):
                 raise ValueError(f"a model cannot be called {name!r}: something else is")

@@ -128,6 +128,11 @@ class Strategy(Strict):
         hard = " (hard)" if self.target == "one_hot" else ""
         return title + hard + (" + aux" if self.auxiliary else "")
 
+    @property
+    def cdpo_name(self) -> str:
+        """The name in tables of its student after conservative DPO."""
+        return f"{self.name} + cDPO"
+
 
 class Cdpo(Strict):
     """Conservative DPO with the weak models as judges (Sec. 4.2)."""

@@ -126,6 +126,8 @@ def test_each_student_is_compared_with_the_naive_one_that_is_most_like_it() -> N
         "B aux one_hot": "N aux",
     }  # fmt: skip
     assert cell.naives["B + cDPO"] == "N"
+    _, [cell] = study_run(studied(kind="generation", strategies=asked[:2] + asked[4:5]))
+    assert cell.naives["J"] == "N"
     _, [cell] = study_run(studied(kind="generation", strategies=asked[4:5]))
     assert cell.naives == {}
 

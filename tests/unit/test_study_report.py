@@ -122,13 +122,12 @@ def test_an_interval_is_of_items_and_of_seeds() -> None:
     d = np.array([60 - 118, 60 - 120, 66 - 122]) / ITEMS
     assert below["naive_diff"] == pytest.approx(d.mean())
     assert below["naive_seed_error"] == pytest.approx(stats.sem(d))
-    # Below lacks 58 of the items that Naive has with every seed, and some with one or two.
     per_item = (right([60, 60, 66]) - right([118, 120, 122])).mean(0)
     items = 1.96 * per_item.std() / np.sqrt(ITEMS)
     seeds = stats.t.ppf(0.975, 2) * stats.sem(d)
     expected = [d.mean() - np.hypot(items, seeds), d.mean() + np.hypot(items, seeds)]
     assert below[["naive_low", "naive_high"]].tolist() == pytest.approx(expected, abs=0.008)
-    # The weak model ran once and stands for every seed. Over items alone it would be below.
+    # The weak model ran once and stands for every seed. Over items alone it would be better.
     d = np.array([110, 120, 190]) / ITEMS - 0.5
     assert shaky["weak_seed_error"] == pytest.approx(stats.sem(d))
     assert shaky["diff_low"] > 0 > shaky["weak_low"]

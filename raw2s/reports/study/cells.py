@@ -135,12 +135,11 @@ def finding(table: pd.DataFrame, axis: str) -> str:
     others = students[students["system"] != students["best"]]
     if len(others):
         level = int((others["verdict_best"] == INSIDE_THE_NOISE).sum())
-        whom = "it" if not axis else "the best of their variant"
+        told = f"{level} of the {len(others)} others {'is' if level == 1 else 'are'}"
         if len(others) == 1:
-            parts.append(f"; the other is {'' if level else 'not '}inside the noise of it")
-        else:
-            verb = "is" if level == 1 else "are"
-            parts.append(f"; {level} of the {len(others)} others {verb} inside the noise of {whom}")
+            told = "the other is" if level else "the other is not"
+        whom = "it" if not axis else "the best of their variant"
+        parts.append(f"; {told} inside the noise of {whom}")
     against = students[students["verdict_naive"] != ""]
     if len(against):
         parts.append(f". {_against_naive(against)}")

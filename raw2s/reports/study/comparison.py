@@ -83,15 +83,16 @@ def compare(
         for row in of_experiment.to_dict("records"):
             system = named[row["system"]]
             found = {str(key): value for key, value in row.items()} | _NOTHING
-            rivals: dict[str, System] = {}
             if not math.isnan(row["diff"]):
-                rivals["weak"] = named[row["best_weak"]]
+                items = Interval(row["diff"], row["diff_low"], row["diff_high"])
+                found |= _compared("weak", items, system, named[row["best_weak"]], confidence)
+            rivals: dict[str, System] = {}
             if system.role == "student" and best is not None:
                 rivals["best"] = best
                 if naive := naives.get(str(experiment), {}).get(system.name):
                     rivals["naive"] = named[naive]
-                found |= {key: other.name for key, other in rivals.items() if key != "weak"}
             for key, other in rivals.items():
+                found[key] = other.name
                 if other is not system:
                     items = difference(metric_of(kind), system, other, n_resamples, confidence)
                     found |= _compared(key, items, system, other, confidence)
