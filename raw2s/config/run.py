@@ -198,12 +198,13 @@ class Cluster(Strict):
     object_store_mb: Positive = 256
     """Its object store, in MiB."""
     train_runs: Positive | None = None
-    """Ray Train runs at once; a stage's models share them, one after another. None: one each."""
+    """Ray Train runs at once at most, each of which trains one model after another. None: as many
+    as fit."""
     hosts: Positive | None = None
     """Models hosted at once at most, a pool of actors each. None: as many as fit."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """How often a task, or a group of training workers from its last checkpoint, is started again
-    after a process of it or its connection was lost."""
+    """How often a task, or the training of a model from its last checkpoint, is started again after
+    a process of it or its connection was lost."""
     answer_actors: Positive = 1
     """Actors that answer the test for all trained models."""
 

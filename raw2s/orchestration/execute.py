@@ -8,9 +8,11 @@ from typing import Any
 
 from raw2s import stages
 from raw2s.config import Cluster
+from raw2s.orchestration.board import Board
+from raw2s.orchestration.cluster import nodes
 from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
-from raw2s.orchestration.progress import Board, Display
+from raw2s.orchestration.progress import Display
 from raw2s.orchestration.tasks import run_tasks
 from raw2s.orchestration.training import train
 from raw2s.pipeline import STAGES, Plan
@@ -69,7 +71,8 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
     elif stage in stages.TRAINED:
         works = sorted(([job.runtime["cpus"]] * job.runtime["workers"] for job in jobs), key=sum)
         hosts.make_room(sum(works[-(cluster.train_runs or len(jobs)) :], []))
-        train(jobs, store, board, runs=cluster.train_runs, retries=cluster.retries)
+        have = nodes(cluster.autoscaled).values()
+        train(jobs, store, board, have, runs=cluster.train_runs, retries=cluster.retries)
     else:
         for at in range(0, len(jobs), _LOCKS):
             some = jobs[at : at + _LOCKS]

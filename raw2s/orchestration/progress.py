@@ -1,11 +1,10 @@
-"""Live progress: workers tell an actor how far they are, the driver draws it."""
+"""Live progress: workers tell the board how far they are, the driver draws it."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,37 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from raw2s.store import Job
-
-
-class Board:
-    """The actor that holds, for each fingerprint, steps done and steps in all; and what its work
-    has been begun, which outlives those who began it."""
-
-    def __init__(self) -> None:
-        self._steps: dict[str, tuple[int, int]] = {}
-        self._begun: Counter[str] = Counter()
-
-    def update(self, fingerprint: str, done: int, total: int) -> None:
-        """Overwrite one job's state."""
-        self._steps[fingerprint] = (done, total)
-
-    def add(self, fingerprint: str, done: int) -> None:
-        """Add to one job's steps done; several actors may share a job."""
-        before, total = self._steps.get(fingerprint, (0, 0))
-        self._steps[fingerprint] = (before + done, total)
-
-    def begun(self, work: str) -> int:
-        """Note that an actor begins a piece of work; how often it has begun it and not ended."""
-        self._begun[work] += 1
-        return self._begun[work] - 1
-
-    def ended(self, work: str) -> None:
-        """Note that it has ended it."""
-        del self._begun[work]
-
-    def snapshot(self) -> dict[str, tuple[int, int]]:
-        """All states."""
-        return dict(self._steps)
 
 
 def reporter(board: Any, job: Job, *, every: float = 0.5) -> Callable[[int, int], bool]:

@@ -1,4 +1,8 @@
-"""Ray Train: jobs that train models, several of them in one run where that saves start-up."""
+"""Ray Train: jobs that train models, in runs that take one after another from a line.
+
+As many runs as there is room for: each costs a controller beside the driver and the start of its
+workers, and none waits for the last of another's jobs.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,20 @@ import logging
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError, no_space
+from raw2s.nodes import Node, places
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
+    from ray.train import WorkerGroupError
+
     from raw2s.trainers.process import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +38,8 @@ _JUDGING_SECONDS = 6 * 3600
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    """What each worker of a Ray Train run does: the run's jobs, one after another."""
+    """What each worker of a Ray Train run does: jobs from a line, until none is left."""
+    import ray
     import ray.train
     import torch
     from ray.train.collective import barrier, broadcast_from_rank_zero
@@ -45,7 +54,15 @@ def _train_worker(config: dict[str, Any]) -> None:
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, int(config["cpus"])))
     store = config["storage"].open()
-    for job in config["jobs"]:
+    jobs = {job.fingerprint: job for job in config["jobs"]}
+    board, taken = config["board"], None
+    while True:
+        if rank == 0:
+            taken = ray.get(board.take.remote(config["line"], config["run"], taken))
+        taken = broadcast_from_rank_zero(taken if rank == 0 else None)
+        if taken is None:
+            break
+        job = jobs[taken]
         # Another run may train the same model: one does, the other finds it.
         with store.alone(job) if rank == 0 else contextlib.nullcontext():
             # All ranks must agree. Ray waits as long as it takes, torch would give up.
@@ -53,7 +70,7 @@ def _train_worker(config: dict[str, Any]) -> None:
                 if context.get_local_rank() == 0:
                     store.recall_work(job)
                 barrier()
-                report = reporter(config["board"], job) if rank == 0 else stages.no_progress
+                report = reporter(board, job) if rank == 0 else stages.no_progress
                 if config["preemptible"]:
                     report = _until_notice(report)
                 stages.TRAINED[job.stage](job, store, rank, report)
@@ -81,23 +98,37 @@ def _until_notice(report: Progress) -> Progress:
     return progress
 
 
-def train(jobs: Sequence[Job], store: Store, board: Any, *, runs: int | None, retries: int) -> None:
-    """Train every job's model; `runs`: how many Ray Train runs share them (None: one each),
-    `retries`: how often one is started again after workers were lost.
+def train(
+    jobs: Sequence[Job],
+    store: Store,
+    board: Any,
+    nodes: Collection[Node],
+    *,
+    runs: int | None,
+    retries: int,
+) -> None:
+    """Train every job's model, on as many groups of workers at once as the nodes have room for.
 
-    Jobs that need the same workers may share a run. A job that was killed goes on from its own
-    last checkpoint, whichever run it is in. An error is said at once, and raised when the others
-    have ended.
+    runs: how many at once at most, of jobs that need the same workers; None: no limit. retries: how
+    often the training of a model is started again after workers were lost, from its last
+    checkpoint. An error is said at once, and raised when the other runs have ended.
     """
+    import ray
+
     shapes: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
     for job in jobs:
         labels = tuple(sorted(job.runtime["nodes"].items()))
         shapes[(*(job.runtime[key] for key in ("workers", "cpus", "gpus")), labels)].append(job)
-    groups = []
+    works = []
     for shape, members in shapes.items():
-        count = min(len(members), runs or len(members))
-        groups += [(shape, members[first::count]) for first in range(count)]
-    _at_once([partial(_run, shape, group, store, board, retries) for shape, group in groups])
+        workers, cpus, gpus, labels = shape
+        line = members[0].fingerprint
+        ray.get(board.line_up.remote(line, [job.fingerprint for job in members]))
+        fitting = places(nodes, cpus, gpus, dict(labels)) // workers
+        for number in range(max(1, min(len(members), fitting, runs or fitting))):
+            run = _Run(line, f"{line}-{number}", members, store, board, retries)
+            works.append(partial(run.train, *shape))
+    _at_once(works)
 
 
 def _at_once(works: Sequence[Callable[[], None]]) -> None:
@@ -131,45 +162,73 @@ def _at_once(works: Sequence[Callable[[], None]]) -> None:
         raise errors[0]
 
 
-def _run(shape: tuple[Any, ...], jobs: list[Job], store: Store, board: Any, retries: int) -> None:
-    from ray.train import RunConfig, ScalingConfig, WorkerGroupError
-    from ray.train.torch import TorchConfig, TorchTrainer
+@dataclass(frozen=True)
+class _Run:
+    """What takes jobs from a line, with one group of workers after another where they are lost."""
 
-    workers, cpus, gpus, labels = shape
-    resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    where: dict[str, Any] = {"label_selector": dict(labels)} if labels else {}
-    for left in range(retries, -1, -1):
-        # Never one that was there: Ray Train's snapshot of it would say "finished".
-        name = f"{jobs[0].fingerprint[:8]}-{uuid.uuid4().hex[:8]}"
-        try:
-            TorchTrainer(
-                _train_worker,
-                train_loop_config={
-                    "jobs": jobs, "storage": store.address(), "board": board, "cpus": cpus,
-                    "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
-                },
-                torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
-                scaling_config=ScalingConfig(
-                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources, **where
-                ),
-                run_config=RunConfig(name=name, storage_path=store.ray("ray_train")),
-            ).fit()  # fmt: skip
-            return
-        except WorkerGroupError as error:
-            failures = list(error.worker_failures.values())
-            for failure in failures:
-                if isinstance(failure, ConfigError | StorageError):
-                    raise failure from None
-                if no_space(failure):
-                    raise store.full(", ".join(job.title for job in jobs)) from None
-            if not left or any(_its_own_fault(failure) for failure in failures):
-                raise
-            _LOG.warning(
-                "%s: training workers were lost, those that are there go on from the last "
-                "checkpoint (%s)", ", ".join(job.title for job in jobs), _first_line(failures),
-            )  # fmt: skip
-        finally:
-            store.forget_ray("ray_train", name)
+    line: str
+    name: str
+    jobs: Sequence[Job]
+    """All that stand in the line."""
+    store: Store
+    board: Any
+    retries: int
+
+    def train(
+        self, workers: int, cpus: float, gpus: float, labels: Iterable[tuple[str, str]]
+    ) -> None:
+        """Train until the line is empty; raises what ended it before."""
+        import ray
+        from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+        where: dict[str, Any] = {"label_selector": dict(labels)} if labels else {}
+        left, lost = self.retries, None
+        while True:
+            # Never one that was there: Ray Train's snapshot of it would say "finished".
+            name = f"{self.line[:8]}-{uuid.uuid4().hex[:8]}"
+            try:
+                TorchTrainer(
+                    _train_worker,
+                    train_loop_config={
+                        "jobs": self.jobs, "line": self.line, "run": self.name,
+                        "storage": self.store.address(), "board": self.board, "cpus": cpus,
+                        "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
+                    },
+                    torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
+                    scaling_config=ScalingConfig(
+                        num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources,
+                        **where,
+                    ),
+                    run_config=RunConfig(name=name, storage_path=self.store.ray("ray_train")),
+                ).fit()  # fmt: skip
+                return
+            except WorkerGroupError as error:
+                held = ray.get(self.board.held.remote(self.name))
+                # Each model has its own retries, however many a run trains.
+                left = (left if held == lost else self.retries) - 1
+                lost = held
+                self._bear(error, held, left)
+            finally:
+                self.store.forget_ray("ray_train", name)
+
+    def _bear(self, error: WorkerGroupError, held: str | None, left: int) -> None:
+        """Say that the workers were lost that held a job; raises where another try is in vain or
+        none is left."""
+        title = next((job.title for job in self.jobs if job.fingerprint == held), "a training")
+        failures = list(error.worker_failures.values())
+        for failure in failures:
+            if isinstance(failure, ConfigError | StorageError):
+                raise failure from None
+            if no_space(failure):
+                raise self.store.full(title) from None
+        if left < 0 or any(_its_own_fault(failure) for failure in failures):
+            raise error
+        _LOG.warning(
+            "%s: training workers were lost, those that are there go on from the last checkpoint "
+            "(%s)", title, _first_line(failures),
+        )  # fmt: skip
 
 
 def _its_own_fault(failure: BaseException) -> bool:

@@ -21,10 +21,10 @@ from raw2s.models.loading import load_classifier, load_tokenizer
 from raw2s.models.operations import run
 from raw2s.models.scratch import new_model, train_tokenizer
 from raw2s.orchestration import inference
+from raw2s.orchestration.board import Board
 from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
-from raw2s.orchestration.progress import Board
 from raw2s.store import Job, Store
 
 TEXTS = [f"play {a} {b}" for a in ("jazz", "rock", "folk") for b in range(17)]
