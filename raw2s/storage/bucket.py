@@ -1,9 +1,10 @@
 """A storage that is a bucket of S3, or of a service that speaks its protocol.
 
 Each machine has a cache of its own, where artefacts are brought when something there reads them,
-and where work is done. Artefacts: the files go to a fresh folder, then the manifest is put on the
-condition that there is none; it names the folder, so of two writers one is whole and the other is
-nothing. Unfinished work: an index, put last, names the files of one consistent state.
+as long as its disk has room for them, and where work is done. Artefacts: the files go to a fresh
+folder, then the manifest is put on the condition that there is none; it names the folder, so of two
+writers one is whole and the other is nothing. Unfinished work: an index, put last, names the files
+of one consistent state.
 
 Credentials, region and endpoint are boto3's own (AWS_PROFILE, AWS_ENDPOINT_URL and so on).
 """
@@ -24,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError
+from raw2s.storage.cache import Cache
 from raw2s.storage.checksums import fault_in
-from raw2s.storage.folder import MANIFEST, Folder
+from raw2s.storage.folder import MANIFEST
 from raw2s.storage.lease import lease
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Bucket:
         # One that is there stays, but for damage.
         self._there: set[str] = set()
         # What is brought here or made here lies as it would in a storage of its own.
-        self._cache = Folder(self.local)
+        self._cache = Cache(self.local)
 
     def read(self, name: str) -> bytes:
         """A small object's content; raises FileNotFoundError."""
@@ -125,9 +127,10 @@ class Bucket:
         """
         manifest, part = self._manifest(place)
         here = self.local / place
-        if not _same(here / MANIFEST, manifest):
+        if not self._cache.use(place, manifest):
             # One that another has dropped and made again.
             self._cache.drop(place)
+            self._cache.make_room(sum(told["bytes"] for told in files.values()))
             aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
             try:
                 keys = {name: f"{place}/{part}/{name}" for name in files}
@@ -156,7 +159,7 @@ class Bucket:
                 return f"{name} is missing"
             if size != told["bytes"]:
                 return f"{name} has {size:,} bytes of {told['bytes']:,}"
-        if _same(self.local / place / MANIFEST, manifest) and fault_in(self.local / place, files):
+        if self._cache.holds(place, manifest) and fault_in(self.local / place, files):
             # It is brought again from the bucket.
             self._cache.drop(place)
         return ""
@@ -339,10 +342,6 @@ def _check_version(name: str, told: dict[str, Any], start: str) -> None:
         raise ValueError(f"{name} has no size and time")
     if not told["key"].startswith(start):
         raise ValueError(f"{name} lies at {told['key']}")
-
-
-def _same(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content
 
 
 def _status(error: Any) -> int:

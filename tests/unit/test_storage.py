@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -17,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from raw2s.errors import StorageError
 from raw2s.integrity import remove_damaged
 from raw2s.stages.training import commit
+from raw2s.storage import cache
 from raw2s.storage import lease as leases
 from raw2s.store import Job, Store
 
@@ -208,6 +211,46 @@ def test_ranks_of_two_machines_keep_one_state(
     stores[1].recall_work(job, lambda path: path.name == "shard-0")
     found = {path.name: path.read_text() for path in stores[1].work(job).iterdir()}
     assert found == {"shard-0": "0", "shard-1": "1", "rounds": "1", "half": "half"}
+
+
+def test_what_was_longest_unused_gives_way_to_what_is_fetched(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(service, tmp_path, monkeypatch)
+    here, there = (tmp_path / name for name in ("here", "there"))
+    url = f"s3://{tmp_path.name.replace('_', '-').lower()}"
+    jobs = [Job("finetune", f"model {n}", {"seed": n}) for n in range(5)]
+    stores = {}
+    for folder, some in ((here, jobs[:3]), (there, jobs[3:])):
+        monkeypatch.setenv("RAW2S_CACHE", str(folder))
+        stores[folder] = Store(url)
+        for job in some:
+            made(stores[folder], job, "w" * 10_000)
+    store = stores[here]
+    folders = {
+        job.title: store.storage.local / f"artefacts/finetune/{job.fingerprint}" for job in jobs
+    }
+
+    def usage(path: Path) -> SimpleNamespace:
+        kept = sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
+        return SimpleNamespace(total=45_000, free=45_000 - kept)
+
+    def titles() -> set[str]:
+        return {title for title, folder in folders.items() if folder.exists()}
+
+    monkeypatch.setattr(cache.shutil, "disk_usage", usage)
+    # In the order of their last uses: 1, 0, 2; the last of them less than an hour ago.
+    for n, minutes in ((0, 90), (1, 100), (2, 50)):
+        at = time.time() - 60 * minutes
+        os.utime(folders[f"model {n}"] / "manifest.json", (at, at))
+    assert store.path(jobs[0]) == folders["model 0"]
+    store.path(jobs[3])
+    assert titles() == {"model 0", "model 2", "model 3"}
+    # Who asked for one within the hour may be about to read it: then it gets tight.
+    store.path(jobs[4])
+    assert titles() == {"model 0", "model 2", "model 3", "model 4"}
+    # It is brought again when it is wanted.
+    assert (store.path(jobs[1]) / "deep" / "a.txt").read_text() == "w" * 10_000
 
 
 def test_one_works_alone(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
