@@ -14,10 +14,10 @@ _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class Need:
-    """What a stage takes while it runs: `at_once` units of cpus and gpus each, and the memory (GiB)
-    that one unit's device holds; None where the number of parameters is not declared. A group
-    starts whole or not at all; a pool takes fewer actors where there is no room. `labels`: of their
-    nodes."""
+    """What a stage takes while it runs: `at_once` units of cpus and gpus each, the memory (GiB)
+    that one unit's device holds, and the size (GiB) of a training's checkpoint, 0 for none; both
+    None where the number of parameters is not declared. A group starts whole or not at all; a pool
+    takes fewer actors where there is no room. `labels`: of their nodes."""
 
     stage: str
     model: str
@@ -25,6 +25,7 @@ class Need:
     cpus: float
     gpus: float
     memory: float | None
+    checkpoint: float | None
     group: bool
     labels: Mapping[str, str]
 
@@ -58,6 +59,7 @@ def _labelling(experiment: str, model: str, memory: float | None, how: Labelling
         how.cpus_per_actor,
         how.gpus_per_actor,
         memory,
+        0.0,
         False,
         how.nodes,
     )
@@ -71,27 +73,41 @@ def _training(stage: str, model: Model, t: Training) -> Need:
         t.cpus_per_worker,
         t.gpus_per_worker,
         training_memory(model, t),
+        checkpoint_size(model, t),
         True,
         t.nodes,
     )
 
 
 def training_memory(model: Model, t: Training) -> float | None:
-    """GiB one worker's device holds for weights, gradients and AdamW's two moments (float32, with
-    a float32 copy of bfloat16 weights under DeepSpeed), as the ZeRO stage shares them out;
-    activations come on top."""
+    """GiB one worker's device holds for weights, gradients, AdamW's two moments and its copy of the
+    weights (in float32), as the ZeRO stage shares them out; activations come on top."""
     if model.parameters is None:
         return None
     width = _BYTES[t.precision]
     stage, workers = t.zero_stage or 0, t.workers
     weights = width / (workers if stage == 3 else 1)
     gradients = width / (workers if stage >= 2 else 1)
-    master = 4 if t.precision == "bfloat16" else 0
-    optimiser = (8 + master) / (workers if stage >= 1 else 1)
+    optimiser = _optimiser(t) / (workers if stage >= 1 else 1)
     if t.offload:
         optimiser = 0
         weights = 0 if stage == 3 else weights
     return model.parameters * (weights + gradients + optimiser) / 2**30
+
+
+def checkpoint_size(model: Model, t: Training) -> float | None:
+    """GiB of a checkpoint: the weights, which DeepSpeed writes a second time where a worker holds
+    them whole, and the optimiser's state."""
+    if model.parameters is None:
+        return None
+    copies = 2 if t.zero_stage in (0, 1, 2) else 1
+    return model.parameters * (copies * _BYTES[t.precision] + _optimiser(t)) / 2**30
+
+
+def _optimiser(t: Training) -> int:
+    """Bytes a parameter: two moments, and the copy of the weights that DeepSpeed updates, of those
+    in bfloat16 and of those that it shares out."""
+    return 12 if t.zero_stage or t.precision == "bfloat16" else 8
 
 
 def _hosting(model: Model) -> float | None:

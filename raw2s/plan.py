@@ -32,10 +32,14 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
 
         with connected(Cluster(address=address)):
             have = list(nodes(run.cluster.autoscaled).values())
-    columns = ["stage", "model", "workers", "CPUs", "GPUs", "memory each"]
+    columns = ["workers", "CPUs", "GPUs", "memory", "checkpoint"]
     if have is not None:
         columns.append("there is room for")
-    table = Table(*columns, title="What each stage needs", title_justify="left")
+    title = "What each stage needs; memory (of each worker) and checkpoint in GiB"
+    table = Table("stage", title=title, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for column in columns:
+        table.add_column(column)
     for need in needs(run):
         table.add_row(
             need.stage,
@@ -43,15 +47,22 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
             str(need.at_once),
             f"{need.at_once * need.cpus:g}",
             f"{need.at_once * need.gpus:g}",
-            "?" if need.memory is None else f"{need.memory:.1f} GiB",
+            _gib(need.memory),
+            _gib(need.checkpoint),
             *([] if have is None else [room(have, need)]),
         )
     console.print(table)
     console.print(
-        "Memory: weights, gradients and optimiser state; activations come on top.", style="dim"
+        "Memory: weights, gradients and optimiser state; activations come on top. A model that is "
+        "trained has one checkpoint in the storage, two while one is written.",
+        style="dim",
     )
     if have is not None:
         console.print(f"The cluster's nodes: {'; '.join(map(str, have))}.")
+
+
+def _gib(size: float | None) -> str:
+    return "?" if size is None else f"{size:.1f}" if size else ""
 
 
 def room(have: Sequence[Node], need: Need) -> str:

@@ -97,7 +97,8 @@ class Model(Strict):
     revision: str | None = None
     """Hub revision; state it, so that the run can be repeated."""
     parameters: float | None = Field(None, gt=0)
-    """Number of parameters, for `raw2s plan` to reckon memory without a network."""
+    """Number of parameters, for `raw2s plan` to reckon memory and checkpoints without a
+    network."""
     trust_remote_code: bool = False
     """Run the model repository's own code: off unless named here."""
     scratch: Scratch | None = None

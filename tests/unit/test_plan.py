@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from raw2s import config
-from raw2s.checks import Need
+from raw2s.checks import Need, checkpoint_size
+from raw2s.config import Model, Training
 from raw2s.nodes import Node
 from raw2s.plan import room, show_plan
 
@@ -19,7 +21,7 @@ NODES = [Node(8, 2), Node(8, 2), Node(4)]
 def need(at_once: int, *, cpus: float, gpus: float, group: bool) -> Need:
     return Need(
         stage="students", model="llama", at_once=at_once, cpus=cpus, gpus=gpus, memory=1.0,
-        group=group, labels={},
+        checkpoint=0.0, group=group, labels={},
     )  # fmt: skip
 
 
@@ -39,6 +41,21 @@ def need(at_once: int, *, cpus: float, gpus: float, group: bool) -> Need:
 )
 def test_room(asked: Need, said: str) -> None:
     assert room(NODES, asked) == said
+
+
+@pytest.mark.parametrize(
+    ("zero", "precision", "bytes_each"),
+    # As measured on checkpoints of a llama of 3.3 million parameters, but for 0.03 bytes.
+    [
+        (None, "float32", 12), (0, "float32", 16), (1, "float32", 20), (2, "float32", 20),
+        (3, "float32", 16), (0, "bfloat16", 16), (1, "bfloat16", 16), (2, "bfloat16", 16),
+        (3, "bfloat16", 14),
+    ],
+)  # fmt: skip
+def test_the_size_of_a_checkpoint(zero: Any, precision: Any, bytes_each: int) -> None:
+    model = Model(name="llama", path="someone/llama", parameters=2**30)
+    training = Training(zero_stage=zero, precision=precision, workers=2, batch_size=2)
+    assert checkpoint_size(model, training) == bytes_each
 
 
 def test_a_plan_without_a_cluster_says_what_is_done(tmp_path: Path) -> None:
