@@ -196,6 +196,37 @@ def test_variants_in_one_table_of_scores() -> None:
     assert set(score_lines(table)["role"]) == {"weak", "ceiling", "student"}
 
 
+def test_each_student_against_itself_in_the_first_variant(tmp_path: Path) -> None:
+    shifted = study("c")
+    shifted["item"] = "other " + shifted["item"]
+    other = study("b", lift=10)
+    other = other[~other["system"].isin(["Below", "Shaky"])]
+    shaky = answers("Shaky", "student", [110, 10, 190], "single", "b")
+    results = pd.concat([study("a"), other, shaky, shifted], ignore_index=True)
+    cells = [Cell("a", "T", "1", NAIVES), Cell("b", "T", "5", NAIVES), Cell("c", "T", "9", NAIVES)]
+    table = study_table(results, cells, costs(results)).set_index(["variant", "system"])
+    row = table.loc["5", "First"]
+    # Of the same 600 answers thirty more are right, ten items with each seed.
+    assert row["first_diff"] == pytest.approx(0.05) and row["verdict_first"] == "better"
+    draws = stats.binom(ITEMS, 0.05).ppf([0.025, 0.975]) / ITEMS
+    assert [row["first_low"], row["first_high"]] == pytest.approx(draws, abs=0.006)
+    assert table.loc[("5", "Shaky"), "verdict_first"] == "inside the noise"
+    # Not what answers alike, weak models and ceilings, or other items.
+    told = table.loc[table["verdict_first"] != ""]
+    students = {"First", "Shaky"}
+    assert set(told.index) == {("5", name) for name in students}
+    write(tmp_path, results, cells, "weak models")
+    text, page = ((tmp_path / name).read_text() for name in ("study.md", "study.html"))
+    head = "| Change from weak models 1 | 5 | 9 |"
+    lines = text[text.index(head) :].split("\n\n")[0].splitlines()[2:]
+    assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == students
+    assert lines[0].startswith("| First | +0.050 [+0.02") and lines[0].endswith("] better | – |")
+    assert "Against weak models 1: better First (5); 1 of 2 inside the noise." in text
+    assert "Change from weak models 1" in page
+    write(tmp_path, results, [cells[0], cells[2]], "weak models")
+    assert "Change from" not in (tmp_path / "study.md").read_text()
+
+
 def test_bad_cells_are_named(tmp_path: Path) -> None:
     results = study()
     with pytest.raises(ValueError, match=r"cells\[1\]: experiment 'none' has no results"):

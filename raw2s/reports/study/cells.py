@@ -21,23 +21,19 @@ COLUMNS = (
     "Time in all",
     "Tokens",
 )
-TEXT_COLUMNS = 1
-"""How many of the first columns are text; the others are numbers."""
 _METRICS = {"classification": "accuracy", "generation": "SLU-F1"}
 _FEW_SEEDS = 3
 
 
 def row_texts(row: pd.Series) -> list[str]:
     """One text for each of COLUMNS, from a row of `raw2s.reports.study.comparison.study_table`."""
-    weak = cells.difference(row["weak_diff"], row["weak_low"], row["weak_high"])
-    naive = cells.difference(row["naive_diff"], row["naive_low"], row["naive_high"])
     return [
         str(row["system"]),
         cells.plus_minus(row["score_mean"], row["score_std"]),
         cells.pgr_text(row),
         cells.signed(row["gap"]),
-        f"{weak} {row['verdict_weak']}".strip(),
-        f"{naive} {row['verdict_naive']}".strip(),
+        _compared(row, "weak"),
+        _compared(row, "naive"),
         *(_duration(row[key]) for key in ("own_seconds", "all_seconds")),
         cells.NONE if math.isnan(row["tokens"]) else f"{row['tokens']:,.0f}",
     ]
@@ -72,6 +68,28 @@ def score_rows(of_task: pd.DataFrame) -> list[Row]:
         texts = map(cells.plus_minus, scores["score_mean"], scores["score_std"])
         kind = str(of_system["role"].iloc[0])
         rows.append(Row(kind, [str(system), *texts], [str(system), *scores["score_mean"]]))
+    return rows
+
+
+def change_columns(of_task: pd.DataFrame, axis: str) -> list[str]:
+    """The heads of the columns of `change_rows`."""
+    first, *others = dict.fromkeys(of_task["variant"])
+    return [f"Change from {axis} {first}", *others]
+
+
+def change_rows(of_task: pd.DataFrame) -> list[Row]:
+    """How each student of one task differs from what it is in the first variant: the system and a
+    cell for each other variant. Empty where no two variants can be compared."""
+    _, *variants = dict.fromkeys(of_task["variant"])
+    compared = of_task[of_task["verdict_first"] != ""]
+    rows = []
+    for system, of_system in compared.groupby("system", sort=False):
+        changes = of_system.set_index("variant").reindex(variants)
+        texts = [_compared(row, "first") for _, row in changes.iterrows()]
+        values = [float(value) for value in changes["first_diff"]]
+        rows.append(
+            Row(str(of_system["role"].iloc[0]), [str(system), *texts], [str(system), *values])
+        )
     return rows
 
 
@@ -142,7 +160,12 @@ def finding(table: pd.DataFrame, axis: str) -> str:
         parts.append(f"; {told} inside the noise of {whom}")
     against = students[students["verdict_naive"] != ""]
     if len(against):
-        parts.append(f". {_against_naive(against)}")
+        naive = " or ".join(dict.fromkeys(against["naive"]))
+        parts.append(f". {_against(naive, against, 'naive')}")
+    changed = students[students["verdict_first"] != ""]
+    if len(changed):
+        first = table["variant"].iloc[0]
+        parts.append(f". {_against(f'{axis} {first}', changed, 'first')}")
     return "".join(parts) + "."
 
 
@@ -151,11 +174,15 @@ def legend(table: pd.DataFrame) -> str:
     naives = [name for name in dict.fromkeys(table["naive"]) if name]
     naive = f" vs Naive: to {' or '.join(naives)}" if naives else ""
     naive += ", whichever is trained alike." if len(naives) > 1 else "." if naives else ""
+    changed = (table["verdict_first"] != "").any()
+    change = (
+        " Change: to that student in the first variant, where it is another." if changed else ""
+    )
     return (
         f"Score: {metric_name(table)}, mean ± standard deviation over seeds. PGR: mean over the "
         "weak models of (score − weak) / (ceiling − weak). Gap: score − mean of the weak models. "
         f"Differences: seeds pooled, with a 95 % interval over {_noise(table)}."
-        f"{naive} Inside the noise: the interval covers 0; not corrected for the number of "
+        f"{naive}{change} Inside the noise: the interval covers 0; not corrected for the number of "
         "comparisons. Own "
         "time: computing for this system alone; in all: with all that it needs, shared work "
         "counted whole. Tokens: read in its own training. Times and tokens are means over seeds."
@@ -179,19 +206,24 @@ def _best(students: pd.DataFrame, axis: str) -> str:
     return f"the best student by {axis} is {_with_variants(best)}"
 
 
-def _against_naive(against: pd.DataFrame) -> str:
-    naive = " or ".join(dict.fromkeys(against["naive"]))
-    told = against[against["verdict_naive"] != INSIDE_THE_NOISE]
-    if told.empty:
-        return f"No student is told apart from {naive}"
+def _against(whom: str, compared: pd.DataFrame, rival: str) -> str:
+    """What the verdicts say of students that were compared with a rival."""
+    verdicts = compared[f"verdict_{rival}"]
+    if (verdicts == INSIDE_THE_NOISE).all():
+        return f"No student is told apart from {whom}"
     parts = [
-        f"{verdict} {_with_variants(told[told['verdict_naive'] == verdict])}"
+        f"{verdict} {_with_variants(compared[verdicts == verdict])}"
         for verdict in (BETTER, WORSE)
-        if (told["verdict_naive"] == verdict).any()
+        if (verdicts == verdict).any()
     ]
-    inside = len(against) - len(told)
-    parts.append(f"{inside} of {len(against)} {INSIDE_THE_NOISE}")
-    return f"Against {naive}: {'; '.join(parts)}"
+    parts.append(f"{(verdicts == INSIDE_THE_NOISE).sum()} of {len(compared)} {INSIDE_THE_NOISE}")
+    return f"Against {whom}: {'; '.join(parts)}"
+
+
+def _compared(row: pd.Series, rival: str) -> str:
+    """A difference, its interval and the verdict."""
+    told = cells.difference(*(row[f"{rival}_{what}"] for what in ("diff", "low", "high")))
+    return cells.NONE if told == cells.NONE else f"{told} {row[f'verdict_{rival}']}"
 
 
 def _with_variants(rows: pd.DataFrame) -> str:

@@ -16,12 +16,22 @@ BETTER, WORSE, INSIDE_THE_NOISE = "better", "worse", "inside the noise"
 
 MEAN_WEAK, BEST_WEAK = "Weak models, mean", "Weak models, best"
 
-_RIVALS = ("weak", "naive", "best")
-_NUMBERS = [
-    f"{rival}_{what}" for rival in _RIVALS for what in ("diff", "low", "high", "seed_error")
-]
-_TEXTS = ("verdict_weak", "naive", "verdict_naive", "best", "verdict_best")
-_NOTHING: dict[str, Any] = dict.fromkeys(_NUMBERS, math.nan) | dict.fromkeys(_TEXTS, "")
+_RESAMPLES, _CONFIDENCE = 2000, 0.95
+
+
+def _columns(rival: str) -> list[str]:
+    """What a comparison with a rival is told in: numbers, and the verdict last."""
+    return [
+        *(f"{rival}_{what}" for what in ("diff", "low", "high", "seed_error")),
+        f"verdict_{rival}",
+    ]
+
+
+_NOTHING: dict[str, Any] = {
+    column: "" if column.startswith("verdict") else math.nan
+    for rival in ("weak", "naive", "best")
+    for column in _columns(rival)
+} | {"naive": "", "best": ""}
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,8 @@ def compare(
     results: pd.DataFrame,
     naives: Mapping[str, Mapping[str, str]],
     *,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
+    n_resamples: int = _RESAMPLES,
+    confidence: float = _CONFIDENCE,
 ) -> pd.DataFrame:
     """Compare the systems of each experiment of a results table (see `raw2s.reports.results`).
 
@@ -109,7 +119,9 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
         costs: experiment, system, own_seconds, all_seconds, tokens; a row that is absent is NaN.
 
     Returns:
-        task, variant, the columns of `compare`, own_seconds, all_seconds, tokens.
+        task, variant, the columns of `compare`, own_seconds, all_seconds, tokens, and first_diff
+        and so on: against the same student (or ensemble) in the first variant of its task, where
+        both have answered the same items and not as one and the same model would.
 
     Raises:
         ValueError: no cells, a cell that is given twice or whose experiment has no results, a
@@ -132,7 +144,36 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
     )
     table = of_study.merge(compared, on="experiment", validate="1:m")
     table = table.merge(costs, on=["experiment", "system"], how="left", validate="1:1")
+    changes = _changes(results, cells)
+    table = table.merge(changes, on=["experiment", "system"], how="left", validate="1:1")
+    table["verdict_first"] = table["verdict_first"].fillna("")
     return table[["task", "variant", *table.columns.drop(["task", "variant"])]]
+
+
+def _changes(results: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """What `study_table` says of first_diff and so on: experiment, system, and these."""
+    rows = []
+    firsts: dict[str, dict[str, System]] = {}
+    for cell in cells:
+        of_cell = results[results["experiment"] == cell.experiment]
+        kind = str(of_cell["kind"].iloc[0])
+        systems = {
+            system.name: system
+            for system in systems_of(kind, of_cell)
+            if system.role in ("student", "ensemble")
+        }
+        first = firsts.setdefault(cell.task, systems)
+        for name, system in systems.items():
+            other = first.get(name)
+            if other is None or not system.items.index.equals(other.items.index):
+                continue
+            # The first itself, or a student that the variants have in common.
+            if system.items.equals(other.items):
+                continue
+            items = difference(metric_of(kind), system, other, _RESAMPLES, _CONFIDENCE)
+            told = _compared("first", items, system, other, _CONFIDENCE)
+            rows.append({"experiment": cell.experiment, "system": name} | told)
+    return pd.DataFrame(rows, columns=["experiment", "system", *_columns("first")])
 
 
 def score_lines(table: pd.DataFrame) -> pd.DataFrame:

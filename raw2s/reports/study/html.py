@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ def _task(
     if axis:
         columns = [("", head) for head in study_cells.score_columns(of_task, axis)]
         text.append(sortable_table(columns, study_cells.score_rows(of_task), text_columns=[0]))
+        if changes := study_cells.change_rows(of_task):
+            text.append(_narrow(study_cells.change_columns(of_task, axis), changes))
     for variant, rows in of_task.groupby("variant", sort=False):
         if axis:
             text.append(f"<h3>{escape(f'{axis}: {variant}')}</h3>")
@@ -163,13 +166,21 @@ def _task(
 
 def _systems(rows: pd.DataFrame) -> str:
     """A row for each system of one experiment."""
+    body = [
+        Row(row["role"], study_cells.row_texts(row), study_cells.sort_values(row))
+        for _, row in rows.iterrows()
+    ]
+    return _narrow(study_cells.COLUMNS, body)
+
+
+def _narrow(heads: Sequence[str], rows: Iterable[Row]) -> str:
+    """A table of differences, the systems in its first column."""
     body = []
-    for _, row in rows.iterrows():
-        name, *numbers = study_cells.row_texts(row)
+    for row in rows:
+        name, *numbers = row.texts
         # In narrow columns a line may end before a ± and before a verdict, nowhere else.
         hard = [text.replace(" ", "\u00a0") for text in numbers]
         texts = [name, *(text.replace("\u00a0±", " ±").replace("]\u00a0", "] ") for text in hard)]
-        body.append(Row(row["role"], texts, study_cells.sort_values(row)))
-    columns = [("", head) for head in study_cells.COLUMNS]
-    table = sortable_table(columns, body, text_columns=range(study_cells.TEXT_COLUMNS))
+        body.append(replace(row, texts=texts))
+    table = sortable_table([("", head) for head in heads], body, text_columns=[0])
     return f'<div class="narrow">{table}</div>'

@@ -42,6 +42,9 @@ def study_markdown(
             text.append(
                 markdown_table(heads, [list(row.texts) for row in study_cells.score_rows(of_task)])
             )
+            if changes := study_cells.change_rows(of_task):
+                heads = study_cells.change_columns(of_task, axis)
+                text.append(markdown_table(heads, [list(row.texts) for row in changes]))
         for variant, rows in of_task.groupby("variant", sort=False):
             if axis:
                 text.append(f"### {task}, {axis}: {variant}")
