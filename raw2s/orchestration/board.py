@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class Board:
@@ -14,7 +14,10 @@ class Board:
         self._steps: dict[str, tuple[int, int]] = {}
         self._begun: Counter[str] = Counter()
         self._lines: dict[str, deque[str]] = {}
-        self._held: dict[str, str] = {}
+        # Of runs that have workers; None for those that were told that no job is left.
+        self._held: dict[str, str | None] = {}
+        self._practised: set[str] = set()
+        self._losses: Counter[str] = Counter()
 
     def update(self, fingerprint: str, done: int, total: int) -> None:
         """Overwrite one job's steps, done and in all."""
@@ -39,22 +42,38 @@ class Board:
         del self._begun[work]
 
     def line_up(self, line: str, jobs: Iterable[str]) -> None:
-        """Form a line of jobs, that several may take from, each the next when it has done one."""
+        """Form a line of jobs, of which several runs take the next whenever they have done one."""
         self._lines[line] = deque(jobs)
 
-    def take(self, line: str, who: str, done: str | None) -> str | None:
-        """The job that `who` is to do now; None when no more are left.
+    def take(self, line: str, run: str, done: str | None) -> str | None:
+        """The job that a run is to do now; None when none is left.
 
-        done: what it did last. If it holds another one, it was lost meanwhile and takes that up
-        again.
+        done: what its workers did last. If it holds another job, they are new and take that up.
         """
-        held = self._held.pop(who, None)
-        if held == done:
-            held = self._lines[line].popleft() if self._lines[line] else None
-        if held is not None:
-            self._held[who] = held
-        return held
+        job = self._held.get(run)
+        if job == done:
+            if done is not None:
+                self._practised.add(run)
+            waiting = self._lines[line]
+            job = waiting.popleft() if waiting else None
+        self._held[run] = job
+        return job
 
-    def held(self, who: str) -> str | None:
-        """The job that it has taken and not done, as far as it has told."""
-        return self._held.get(who)
+    def held(self, run: str) -> tuple[str | None, bool]:
+        """The job that a run's workers have, if any, and whether they have done others before."""
+        return self._held.get(run), run in self._practised
+
+    def lost(self, line: str, run: str, retries: int) -> bool:
+        """Note that a run has lost its workers. Their job comes next, whoever takes it, unless it
+        was lost more often than there are retries; whether it was not."""
+        job = self._held.pop(run, None)
+        self._practised.discard(run)
+        self._losses[job or run] += 1
+        again = self._losses[job or run] <= retries
+        if job is not None and again:
+            self._lines[line].appendleft(job)
+        return again
+
+    def over(self, runs: Collection[str]) -> bool:
+        """Whether no job is left in any line, and none of these runs has workers."""
+        return not any(self._lines.values()) and self._held.keys().isdisjoint(runs)

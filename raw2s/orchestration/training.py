@@ -11,10 +11,10 @@ import logging
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ from raw2s.nodes import Node, places
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
-    from ray.train import WorkerGroupError
-
     from raw2s.trainers.process import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +31,10 @@ _ITS_OWN_FAULT = (
     ValueError, TypeError, LookupError, AttributeError, NameError, ImportError, AssertionError,
     NotImplementedError,
 )  # fmt: skip
+_IN_A_ROW = 2
+"""How many models in a row, each with workers of its own, may fail before it seems to be all."""
+_LOOKING_SECONDS = 1.0
+"""How often the driver looks whether runs wait for workers with nothing left to do."""
 _JUDGING_SECONDS = 6 * 3600
 """How long the first rank may decide alone what the others wait for: which expert comes next."""
 
@@ -119,7 +121,7 @@ def train(
     for job in jobs:
         labels = tuple(sorted(job.runtime["nodes"].items()))
         shapes[(*(job.runtime[key] for key in ("workers", "cpus", "gpus")), labels)].append(job)
-    works = []
+    runs_of = {}
     for shape, members in shapes.items():
         workers, cpus, gpus, labels = shape
         line = members[0].fingerprint
@@ -127,37 +129,50 @@ def train(
         fitting = places(nodes, cpus, gpus, dict(labels)) // workers
         for number in range(max(1, min(len(members), fitting, runs or fitting))):
             run = _Run(line, f"{line}-{number}", members, store, board, retries)
-            works.append(partial(run.train, *shape))
-    _at_once(works)
+            runs_of[run.name] = partial(run.train, shape)
+    _at_once(runs_of, lambda names: ray.get(board.over.remote(names)))
 
 
-def _at_once(works: Sequence[Callable[[], None]]) -> None:
+def _at_once(
+    works: Mapping[str, Callable[[Callable[[BaseException], None]], None]],
+    over: Callable[[Collection[str]], bool],
+) -> None:
     """Do all works at the same time, each in a thread of its own; raises the first error.
 
-    Others go on after an error, since what they make is not made again. Ctrl-C waits for nobody:
-    they end with the connection to Ray.
+    A work may report errors and go on; others go on after an error, since what they make is not
+    made again. `over`: whether those that have not ended wait in vain, and are left to themselves.
+    Ctrl-C waits for nobody: they end with the connection to Ray.
     """
-    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    told: SimpleQueue[tuple[str | None, BaseException | None]] = SimpleQueue()
 
-    def one(work: Callable[[], None]) -> None:
+    def one(name: str) -> None:
         try:
-            work()
+            works[name](lambda error: told.put((None, error)))
         except BaseException as error:
-            ended.put(error)
+            told.put((name, error))
         else:
-            ended.put(None)
+            told.put((name, None))
 
-    for work in works:
-        Thread(target=one, args=(work,), daemon=True).start()
+    for name in works:
+        Thread(target=one, args=(name,), daemon=True).start()
+    running = set(works)
     errors: list[BaseException] = []
-    for left in range(len(works) - 1, -1, -1):
-        if error := ended.get():
+    while running:
+        try:
+            ended, error = told.get(timeout=_LOOKING_SECONDS)
+        except Empty:
+            if over(running):
+                break
+            continue
+        if ended is not None:
+            running.discard(ended)
+        if error is not None:
             errors.append(error)
-            if left:
+            if running:
                 _LOG.error(
-                    "a training failed (%s: %s); the run ends when %d more have ended",
-                    type(error).__name__, _first_line([error]), left,
-                )  # fmt: skip
+                    "a training failed (%s); the run ends when the others have ended",
+                    _reason(error),
+                )
     if errors:
         raise errors[0]
 
@@ -169,66 +184,79 @@ class _Run:
     line: str
     name: str
     jobs: Sequence[Job]
-    """All that stand in the line."""
+    """All that stood in the line."""
     store: Store
     board: Any
     retries: int
 
-    def train(
+    def train(self, shape: tuple[Any, ...], failed: Callable[[BaseException], None]) -> None:
+        """Train until no model is left, with workers of this shape.
+
+        failed: is told of an error that leaves a model untrained. Raises what would meet the next
+        one, too: a full disk, a configuration or, twice in a row, any error.
+        """
+        import ray
+        from ray.train import WorkerGroupError
+
+        in_a_row = 0
+        while True:
+            try:
+                self._fit(*shape)
+                return
+            except WorkerGroupError as error:
+                held, practised = ray.get(self.board.held.remote(self.name))
+                title = next(
+                    (job.title for job in self.jobs if job.fingerprint == held), "a training"
+                )
+                failures = list(error.worker_failures.values())
+                for failure in failures:
+                    if isinstance(failure, ConfigError | StorageError):
+                        raise failure from None
+                    if no_space(failure):
+                        raise self.store.full(title) from None
+                # Of workers that have trained others it may be what those have left behind.
+                vain = not practised and any(_its_own_fault(failure) for failure in failures)
+                retries = 0 if vain else self.retries
+                if practised:
+                    in_a_row = 0
+                if ray.get(self.board.lost.remote(self.line, self.name, retries)):
+                    _LOG.warning(
+                        "%s: training workers were lost, those that are there go on from the last "
+                        "checkpoint (%s)", title, _first_line(failures),
+                    )  # fmt: skip
+                    continue
+                error.add_note(title)
+                in_a_row += 1
+                if held is None or in_a_row == _IN_A_ROW:
+                    raise
+                failed(error)
+
+    def _fit(
         self, workers: int, cpus: float, gpus: float, labels: Iterable[tuple[str, str]]
     ) -> None:
-        """Train until the line is empty; raises what ended it before."""
-        import ray
-        from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+        from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
         resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
         where: dict[str, Any] = {"label_selector": dict(labels)} if labels else {}
-        left, lost = self.retries, None
-        while True:
-            # Never one that was there: Ray Train's snapshot of it would say "finished".
-            name = f"{self.line[:8]}-{uuid.uuid4().hex[:8]}"
-            try:
-                TorchTrainer(
-                    _train_worker,
-                    train_loop_config={
-                        "jobs": self.jobs, "line": self.line, "run": self.name,
-                        "storage": self.store.address(), "board": self.board, "cpus": cpus,
-                        "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
-                    },
-                    torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
-                    scaling_config=ScalingConfig(
-                        num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources,
-                        **where,
-                    ),
-                    run_config=RunConfig(name=name, storage_path=self.store.ray("ray_train")),
-                ).fit()  # fmt: skip
-                return
-            except WorkerGroupError as error:
-                held = ray.get(self.board.held.remote(self.name))
-                # Each model has its own retries, however many a run trains.
-                left = (left if held == lost else self.retries) - 1
-                lost = held
-                self._bear(error, held, left)
-            finally:
-                self.store.forget_ray("ray_train", name)
-
-    def _bear(self, error: WorkerGroupError, held: str | None, left: int) -> None:
-        """Say that the workers were lost that held a job; raises where another try is in vain or
-        none is left."""
-        title = next((job.title for job in self.jobs if job.fingerprint == held), "a training")
-        failures = list(error.worker_failures.values())
-        for failure in failures:
-            if isinstance(failure, ConfigError | StorageError):
-                raise failure from None
-            if no_space(failure):
-                raise self.store.full(title) from None
-        if left < 0 or any(_its_own_fault(failure) for failure in failures):
-            raise error
-        _LOG.warning(
-            "%s: training workers were lost, those that are there go on from the last checkpoint "
-            "(%s)", title, _first_line(failures),
-        )  # fmt: skip
+        # Never one that was there: Ray Train's snapshot of it would say "finished".
+        name = f"{self.line[:8]}-{uuid.uuid4().hex[:8]}"
+        try:
+            TorchTrainer(
+                _train_worker,
+                train_loop_config={
+                    "jobs": self.jobs, "line": self.line, "run": self.name,
+                    "storage": self.store.address(), "board": self.board, "cpus": cpus,
+                    "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
+                },
+                torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
+                scaling_config=ScalingConfig(
+                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources, **where
+                ),
+                run_config=RunConfig(name=name, storage_path=self.store.ray("ray_train")),
+            ).fit()  # fmt: skip
+        finally:
+            self.store.forget_ray("ray_train", name)
 
 
 def _its_own_fault(failure: BaseException) -> bool:
@@ -237,6 +265,13 @@ def _its_own_fault(failure: BaseException) -> bool:
     from raw2s.models.memory import is_out_of_memory
 
     return isinstance(failure, _ITS_OWN_FAULT) or is_out_of_memory(failure)
+
+
+def _reason(error: BaseException) -> str:
+    """What failed, and how, in a line."""
+    failure = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    words = [*getattr(error, "__notes__", []), type(failure).__name__, _first_line([failure])]
+    return ": ".join(words)
 
 
 def _first_line(failures: Sequence[BaseException]) -> str:

@@ -30,27 +30,34 @@ def fresh_process(seed: int) -> Iterator[None]:
     """Make a training independent of those before it in the same process.
 
     accelerate and transformers keep their mode (plain, DeepSpeed, precision) in process-wide
-    singletons, the random generators go on where the last training left them, and its model may
-    still lie on the GPU.
+    singletons and in the environment, the random generators go on where the last training left
+    them, and its model may still lie on the GPU.
     """
     import numpy as np
     import torch
     from accelerate.state import AcceleratorState, GradientState
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from raw2s.models.memory import release
 
     release()
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    unset_hf_deepspeed_config()
+    _without_deepspeed()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     try:
         yield
     finally:
-        unset_hf_deepspeed_config()
+        _without_deepspeed()
+
+
+def _without_deepspeed() -> None:
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    # accelerate sets it for a training with DeepSpeed; a plain one after it would have ZeRO-2.
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
 
 def quiet() -> None:

@@ -193,6 +193,9 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         for kind, zero in HALF:
             out = f"{config['out']}/{kind}-{zero}-half"
             train(kind, config["base"], out, settings(zero, 2, "bfloat16"))
+        once = settings(None, 2).model_copy(update={"checkpoint_steps": 1})
+        with contextlib.suppress(Killed):
+            train("generation", config["base"], f"{config['out']}/plain", once, kill_after(1))
         # Ended by an error after two steps, and taken up again.
         for zero in (3, 1):
             again = settings(zero, 2, "bfloat16").model_copy(update={"checkpoint_steps": 1})
@@ -208,6 +211,9 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(name="zero", storage_path=str(tmp_path / "ray")),
     ).fit()
+    # After others with DeepSpeed one without it is without it.
+    [checkpoint] = tmp_path.glob("plain/work/checkpoint-1")
+    assert (checkpoint / "optimizer.pt").exists() and not list(checkpoint.glob("global_step*"))
     start = weights_in(base)
     for kind in KINDS:
         notes = train(kind, str(base), str(tmp_path / f"{kind}-one"), settings(None, 1))
