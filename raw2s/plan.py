@@ -53,8 +53,9 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         )
     console.print(table)
     console.print(
-        "Memory: weights, gradients and optimiser state; activations come on top. A model that is "
-        "trained has one checkpoint in the storage, two while one is written.",
+        "Memory: weights, gradients and optimiser state; activations come on top. A model in "
+        "training has a checkpoint in the storage (with keep_best also its best), and one more "
+        "while it is written.",
         style="dim",
     )
     if have is not None:

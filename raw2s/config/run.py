@@ -198,8 +198,8 @@ class Cluster(Strict):
     object_store_mb: Positive = 256
     """Its object store, in MiB."""
     train_runs: Positive | None = None
-    """Ray Train runs at once at most, each of which trains one model after another. None: as many
-    as fit."""
+    """Ray Train runs at once at most, of models that need the same workers; each trains one model
+    after another. None: as many as fit."""
     hosts: Positive | None = None
     """Models hosted at once at most, a pool of actors each. None: as many as fit."""
     retries: Annotated[int, Field(ge=0)] = 3

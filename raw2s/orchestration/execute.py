@@ -71,6 +71,9 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
     elif stage in stages.TRAINED:
         works = sorted(([job.runtime["cpus"]] * job.runtime["workers"] for job in jobs), key=sum)
         hosts.make_room(sum(works[-(cluster.train_runs or len(jobs)) :], []))
+        if any(job.runtime["nodes"] for job in jobs):
+            # What the nodes with these labels have beside the hosts is not reckoned.
+            hosts.release()
         have = nodes(cluster.autoscaled).values()
         train(jobs, store, board, have, runs=cluster.train_runs, retries=cluster.retries)
     else:

@@ -49,7 +49,7 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
     started = time.time()
     notes = train_experts(
-        source,
+        partial(model_source, job, store),
         truth_items(truth, source, labels),
         truth_items(rows(store, job.inputs["splits"], "validation"), source, labels),
         ensemble=Ensemble(**job.spec["ensemble"], **job.runtime["ensemble"]),

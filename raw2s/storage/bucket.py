@@ -128,8 +128,6 @@ class Bucket:
         manifest, part = self._manifest(place)
         here = self.local / place
         if not self._cache.use(place, manifest):
-            # One that another has dropped and made again.
-            self._cache.drop(place)
             self._cache.make_room(sum(told["bytes"] for told in files.values()))
             aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
             try:
@@ -180,6 +178,7 @@ class Bucket:
         else:
             self._cache.drop(place)
             self._cache.publish(folder, place)
+            self._cache.make_room()
 
     def drop(self, place: str) -> None:
         """Remove an artefact, its manifest first."""

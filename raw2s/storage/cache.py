@@ -20,11 +20,14 @@ class Cache(Folder):
     """A folder of artefacts that lie in a bucket as well; the longest unused give way to others."""
 
     def use(self, place: str, manifest: bytes) -> bool:
-        """Whether an artefact with this manifest is here; if so it counts as used now."""
+        """Whether an artefact with this manifest is here; if so it counts as used now. One with
+        another, which somebody has dropped and made again, is removed."""
         with self._undisturbed():
             found = self.holds(place, manifest)
             if found:
                 os.utime(self.local / place / MANIFEST)
+            else:
+                self.drop(place)
         return found
 
     def holds(self, place: str, manifest: bytes) -> bool:
@@ -32,7 +35,7 @@ class Cache(Folder):
         path = self.local / place / MANIFEST
         return path.is_file() and path.read_bytes() == manifest
 
-    def make_room(self, size: int) -> None:
+    def make_room(self, size: int = 0) -> None:
         """Remove what was not used for an hour, the longest unused first, until the disk has so
         many bytes free beside its share for other things, or no more is there to remove."""
         with self._undisturbed():

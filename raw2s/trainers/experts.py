@@ -7,6 +7,7 @@ down after each round, so that a killed call goes on with the round it was in.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,7 +35,7 @@ _STATE = "rounds.json"
 
 
 def train_experts(
-    source: Mapping[str, Any],
+    source: Callable[[], Mapping[str, Any]],
     items: Items,
     validation: Items,
     *,
@@ -50,6 +51,7 @@ def train_experts(
 ) -> dict[str, Any]:
     """Train the rounds' experts and write their committee into `out`.
 
+    source: says where the weak model is, each time it is read: a node may not keep it for hours.
     items, validation: as for `fine_tune`, against the ground truth. `work` holds what a killed call
     goes on from; `keep` and `recall` are called as for `fine_tune`, `keep` after each round too.
     Returns each round's error, the experts kept with their votes, and why the rounds ended; without
@@ -66,7 +68,7 @@ def train_experts(
     def begin() -> Rounds:
         if (work / _STATE).is_file():
             return _rounds(ensemble, json.loads((work / _STATE).read_text()))
-        return _first(ensemble, items, lambda: _epsilon(ensemble, source, items, labels, wrong))
+        return _first(ensemble, items, lambda: _epsilon(ensemble, source(), items, labels, wrong))
 
     def judge() -> Rounds:
         judged = {"path": str(expert)}
@@ -82,7 +84,7 @@ def train_experts(
         number = len(rounds.errors)
         expert = out / f"expert-{number}"
         fine_tune(
-            source,
+            source(),
             weighted(items, rounds.training_weights),
             labels=labels,
             loss=Loss(),
@@ -96,12 +98,13 @@ def train_experts(
             recall=recall,
         )
         rounds = _agreed(ensemble, judge)
+        _forget(work / f"round-{number}")
         keep_all(keep)
     experts, votes = rounds.experts or [0], rounds.alphas or [1.0]
     if _first_rank():
         for number in set(range(len(rounds.errors))) - set(experts):
             shutil.rmtree(out / f"expert-{number}", ignore_errors=True)
-        load_tokenizer(**source).save_pretrained(str(out))
+        load_tokenizer(**source()).save_pretrained(str(out))
         write_committee(out, [f"expert-{n}" for n in experts], votes, ensemble.combine)
     return {
         "errors": rounds.errors,
@@ -175,6 +178,14 @@ def _agreed(ensemble: Ensemble, decide: Callable[[], Rounds]) -> Rounds:
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(said, src=0)
     return _rounds(ensemble, said[0] or {})
+
+
+def _forget(checkpoints: Path) -> None:
+    """Remove a finished round's checkpoints from each machine, once no rank reads them."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _first_rank() -> bool:

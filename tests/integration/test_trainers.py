@@ -107,7 +107,7 @@ def boosted(
         GenerationItem([TargetSequence(prompt + answer, len(prompt))]) for prompt, answer in texts
     ]
     notes = train_experts(
-        {"path": base}, truth, truth[:4],
+        lambda: {"path": base}, truth, truth[:4],
         ensemble=Ensemble(name="x", of="y", rounds=2, epsilon=0.99), labels=None,
         training=training, learning_rate=training.learning_rate, **folders,
     )  # fmt: skip

@@ -146,7 +146,7 @@ def grow(
     labels = more.get("labels", 3)
     items: Any = classes(source) if labels else texts(source)
     return train_experts(
-        source, items, items, ensemble=Ensemble(name="boosted", of="base", **ensemble),
+        lambda: source, items, items, ensemble=Ensemble(name="boosted", of="base", **ensemble),
         labels=labels, training=TRAINING, learning_rate=5e-3, out=folder / "model",
         work=folder, progress=progress or no_progress,
     )  # fmt: skip
@@ -159,6 +159,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_first_boosted_expert_is_the_weak_model(source: dict[str, Any], tmp_path: Path) -> None:
     notes = grow(source, tmp_path, {"rounds": 2, "epsilon": 0.9})
     assert len(notes["errors"]) == 2
+    # No round's checkpoints stay for the next ones.
+    assert not list(tmp_path.glob("round-*"))
     fine_tune(
         source, classes(source), labels=3, loss=Loss(), training=TRAINING, learning_rate=5e-3,
         out=tmp_path / "plain", work=tmp_path / "plain_work", progress=no_progress,

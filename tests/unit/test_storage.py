@@ -249,6 +249,11 @@ def test_what_was_longest_unused_gives_way_to_what_is_fetched(
     # Who asked for one within the hour may be about to read it: then it gets tight.
     store.path(jobs[4])
     assert titles() == {"model 0", "model 2", "model 3", "model 4"}
+    # What is made here takes room, too.
+    at = time.time() - 60 * 70
+    os.utime(folders["model 2"] / "manifest.json", (at, at))
+    made(store, Job("finetune", "small", {"seed": 9}))
+    assert titles() == {"model 0", "model 3", "model 4"}
     # It is brought again when it is wanted.
     assert (store.path(jobs[1]) / "deep" / "a.txt").read_text() == "w" * 10_000
 
