@@ -74,6 +74,7 @@ class Board:
             self._lines[line].appendleft(job)
         return again
 
-    def over(self, runs: Collection[str]) -> bool:
-        """Whether no job is left in any line, and none of these runs has workers."""
-        return not any(self._lines.values()) and self._held.keys().isdisjoint(runs)
+    def over(self, lines: Collection[str], runs: Collection[str]) -> bool:
+        """Whether no job is left in these lines, and none of these runs has workers."""
+        empty = not any(self._lines[line] for line in lines)
+        return empty and self._held.keys().isdisjoint(runs)

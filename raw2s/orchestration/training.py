@@ -121,7 +121,7 @@ def train(
     for job in jobs:
         labels = tuple(sorted(job.runtime["nodes"].items()))
         shapes[(*(job.runtime[key] for key in ("workers", "cpus", "gpus")), labels)].append(job)
-    runs_of = {}
+    works, line_of = {}, {}
     for shape, members in shapes.items():
         workers, cpus, gpus, labels = shape
         line = members[0].fingerprint
@@ -129,8 +129,13 @@ def train(
         fitting = places(nodes, cpus, gpus, dict(labels)) // workers
         for number in range(max(1, min(len(members), fitting, runs or fitting))):
             run = _Run(line, f"{line}-{number}", members, store, board, retries)
-            runs_of[run.name] = partial(run.train, shape)
-    _at_once(runs_of, lambda names: ray.get(board.over.remote(names)))
+            works[run.name], line_of[run.name] = partial(run.train, shape), line
+
+    def over(running: Collection[str]) -> bool:
+        lines = {line_of[name] for name in running}
+        return bool(ray.get(board.over.remote(lines, set(running))))
+
+    _at_once(works, over)
 
 
 def _at_once(
@@ -157,18 +162,22 @@ def _at_once(
         Thread(target=one, args=(name,), daemon=True).start()
     running = set(works)
     errors: list[BaseException] = []
+    in_vain = False
     while running:
         try:
             ended, error = told.get(timeout=_LOOKING_SECONDS)
         except Empty:
-            if over(running):
+            # Twice: an error of the last job may be on its way here.
+            before, in_vain = in_vain, over(running)
+            if before and in_vain:
                 break
             continue
         if ended is not None:
             running.discard(ended)
         if error is not None:
             errors.append(error)
-            if running:
+            # The first is raised.
+            if running or len(errors) > 1:
                 _LOG.error(
                     "a training failed (%s); the run ends when the others have ended",
                     _reason(error),

@@ -90,5 +90,22 @@ def test_nobody_waits_for_those_that_wait_in_vain() -> None:
 
     _at_once({"works": works, "waits": waits}, over)
     assert not held.is_set()
-    assert asked[0] == {"works", "waits"} and asked[-1] == {"waits"}
+    assert asked[0] == {"works", "waits"} and asked[-2:] == [{"waits"}] * 2
+    held.set()
+
+
+def test_an_error_that_comes_late_is_raised_all_the_same() -> None:
+    held, looked = threading.Event(), threading.Event()
+
+    def fails(failed: Failed) -> None:
+        looked.wait(60)
+        failed(ValueError("of the last job"))
+        held.wait(60)
+
+    def over(running: Collection[str]) -> bool:
+        looked.set()
+        return True
+
+    with pytest.raises(ValueError, match="of the last job"):
+        _at_once({"fails": fails}, over)
     held.set()

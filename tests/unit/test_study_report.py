@@ -221,10 +221,15 @@ def test_each_student_against_itself_in_the_first_variant(tmp_path: Path) -> Non
     lines = text[text.index(head) :].split("\n\n")[0].splitlines()[2:]
     assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == students
     assert lines[0].startswith("| First | +0.050 [+0.02") and lines[0].endswith("] better | – |")
-    assert "Against weak models 1: better First (5); 1 of 2 inside the noise." in text
+    assert "Against itself with weak models 1: better First (5); 1 of 2 inside the noise." in text
     assert "Change from weak models 1" in page
+    assert all("whose own noise is in no interval" in told for told in (text, page))
     write(tmp_path, results, [cells[0], cells[2]], "weak models")
     assert "Change from" not in (tmp_path / "study.md").read_text()
+    # The same ids, of other questions.
+    turned = results.assign(c0=1.0 - results["c0"]).where(results["experiment"] == "b", results)
+    turned["gold"] = np.where(turned["experiment"] == "b", "0", turned["gold"])
+    assert set(study_table(turned, cells, costs(results))["verdict_first"]) == {""}
 
 
 def test_bad_cells_are_named(tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def test_a_lost_model_comes_next_whoever_takes_it() -> None:
     assert board.take("line", "one", None) == "c"
     assert not board.lost("line", "two", 1), "lost twice, by whomever"
     assert board.take("line", "one", "c") == "d"
-    assert not board.over(["one"])
+    board.line_up("other", "e")
+    assert not board.over(["line"], ["one"])
     assert board.take("line", "one", "d") is None
-    assert not board.over(["one"]) and board.over(["two"])
+    assert not board.over(["line"], ["one"]) and board.over(["line"], ["two"])
+    assert not board.over(["line", "other"], ["two"])

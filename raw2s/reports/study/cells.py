@@ -165,7 +165,7 @@ def finding(table: pd.DataFrame, axis: str) -> str:
     changed = students[students["verdict_first"] != ""]
     if len(changed):
         first = table["variant"].iloc[0]
-        parts.append(f". {_against(f'{axis} {first}', changed, 'first')}")
+        parts.append(f". {_against(f'itself with {axis} {first}', changed, 'first')}")
     return "".join(parts) + "."
 
 
@@ -174,10 +174,11 @@ def legend(table: pd.DataFrame) -> str:
     naives = [name for name in dict.fromkeys(table["naive"]) if name]
     naive = f" vs Naive: to {' or '.join(naives)}" if naives else ""
     naive += ", whichever is trained alike." if len(naives) > 1 else "." if naives else ""
-    changed = (table["verdict_first"] != "").any()
-    change = (
-        " Change: to that student in the first variant, where it is another." if changed else ""
-    )
+    change = ""
+    if (table["verdict_first"] != "").any():
+        change = " Change: to that student in the first variant, where it is another."
+        if (table.loc[table["role"] == "weak", "seeds"] == 1).all() and table["seeds"].max() > 1:
+            change += " It is of these weak models, whose own noise is in no interval."
     return (
         f"Score: {metric_name(table)}, mean ± standard deviation over seeds. PGR: mean over the "
         "weak models of (score − weak) / (ceiling − weak). Gap: score − mean of the weak models. "

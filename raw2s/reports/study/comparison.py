@@ -153,22 +153,24 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
 def _changes(results: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """What `study_table` says of first_diff and so on: experiment, system, and these."""
     rows = []
-    firsts: dict[str, dict[str, System]] = {}
+    firsts: dict[str, dict[str, tuple[System, set[Any]]]] = {}
     for cell in cells:
         of_cell = results[results["experiment"] == cell.experiment]
         kind = str(of_cell["kind"].iloc[0])
+        asked = {
+            str(name): set(zip(rows["seed"], rows["item"], rows["gold"], strict=True))
+            for name, rows in of_cell.groupby("system", sort=False)
+        }
         systems = {
-            system.name: system
+            system.name: (system, asked[system.name])
             for system in systems_of(kind, of_cell)
             if system.role in ("student", "ensemble")
         }
         first = firsts.setdefault(cell.task, systems)
-        for name, system in systems.items():
-            other = first.get(name)
-            if other is None or not system.items.index.equals(other.items.index):
-                continue
+        for name, (system, questions) in systems.items():
+            other, same = first.get(name, (system, questions))
             # The first itself, or a student that the variants have in common.
-            if system.items.equals(other.items):
+            if questions != same or system.items.equals(other.items):
                 continue
             items = difference(metric_of(kind), system, other, _RESAMPLES, _CONFIDENCE)
             told = _compared("first", items, system, other, _CONFIDENCE)
