@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 60.0
 """How long actors may take to find a place before that is said."""
+_LOOKS, _LOOK_SECONDS = 5, 0.2
+"""How often it is looked whether CPUs are free, and how long after one another."""
 _WAITS = 10
 """How often that long before their run gives up its places for a while, where no node will come."""
 
@@ -158,12 +160,14 @@ class Hosts:
     def make_room(self, works: Sequence[float]) -> None:
         """End the pools if other work would have to wait for what they hold: GPUs always, CPUs
         where the works (CPUs of each task or worker), or as many as there is room for at all, do
-        not each find a node beside them."""
+        not each find a node beside them, or others hold so much that they are not free."""
         have = self._room()["CPU"]
+        wanted = min(have, sum(works))
         if (
             self._held("GPU")
-            or self._held("CPU") > have - min(have, sum(works)) + ROUNDING
+            or self._held("CPU") > have - wanted + ROUNDING
             or _placed(works, self._beside(self._pools.values())) < _placed(works, self._beside([]))
+            or (self._pools and not _free(wanted))
         ):
             self.release()
 
@@ -290,6 +294,18 @@ def _load(loads: Sequence[ObjectRef]) -> None:
         ray.get(done)
         if not done:
             _LOG.warning("%d of %d actors do not have their model yet", len(waiting), len(loads))
+
+
+def _free(cpus: float) -> bool:
+    """Whether so many CPUs are free in the cluster, which others may use, too."""
+    import ray
+
+    for _ in range(_LOOKS):
+        if ray.available_resources().get("CPU", 0.0) >= cpus - ROUNDING:
+            return True
+        # What has just ended may still count.
+        time.sleep(_LOOK_SECONDS)
+    return False
 
 
 def _placed(works: Sequence[float], placement: Placement) -> int:

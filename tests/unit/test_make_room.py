@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from raw2s.nodes import Node
+from raw2s.orchestration import hosts as orchestration
 from raw2s.orchestration.hosts import Hosts, Share, _Pool
+
+
+def stay(works: list[float], free: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the pools on two of three nodes stay, with so many CPUs free in the cluster."""
+    there = {name: Node(1.0, 0.0) for name in "abc"}
+    monkeypatch.setattr(orchestration, "nodes", lambda autoscaled: there)
+    monkeypatch.setattr(orchestration, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": free})
+    hosts = Hosts(board=None)
+    for model in ("a", "b"):
+        hosts._pools[model] = _Pool(Share(1, 0.1, 0.0, {}), [], [model])
+    hosts.make_room(works)
+    return bool(hosts._pools)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +37,11 @@ from raw2s.orchestration.hosts import Hosts, Share, _Pool
 def test_work_needs_a_node_not_a_sum(
     works: list[float], stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {name: Node(1.0, 0.0) for name in "abc"}
-    monkeypatch.setattr("raw2s.orchestration.hosts.nodes", lambda autoscaled: there)
-    hosts = Hosts(board=None)
-    for model in ("a", "b"):
-        hosts._pools[model] = _Pool(Share(1, 0.1, 0.0, {}), [], [model])
-    hosts.make_room(works)
-    assert bool(hosts._pools) == stays
+    assert stay(works, 2.8, monkeypatch) == stays
+
+
+@pytest.mark.parametrize(("free", "stays"), [(0.9, True), (0.8, False)])
+def test_work_needs_what_others_leave(
+    free: float, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stay([0.9], free, monkeypatch) == stays
