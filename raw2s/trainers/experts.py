@@ -7,7 +7,6 @@ down after each round, so that a killed call goes on with the round it was in.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,7 +25,7 @@ from raw2s.models.loading import load_tokenizer
 from raw2s.store import write_text
 from raw2s.trainers.batches import ClassificationItem, GenerationItem
 from raw2s.trainers.mistakes import mistakes, samples
-from raw2s.trainers.process import Keep, Progress, Recall, keep_all
+from raw2s.trainers.process import Keep, Progress, Recall, first_of_machine, keep_all
 from raw2s.trainers.sft import Items, Loss, fine_tune
 
 Rounds = Boosting | Bagging
@@ -184,7 +183,7 @@ def _forget(checkpoints: Path) -> None:
     """Remove a finished round's checkpoints from each machine, once no rank reads them."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if first_of_machine():
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 

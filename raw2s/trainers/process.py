@@ -105,6 +105,11 @@ def step_of(checkpoint: str | None) -> int:
     return int(Path(checkpoint).name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
+def first_of_machine() -> bool:
+    """Whether this is the first of the ranks on its machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def keep_all(keep: Keep | None) -> None:
     """Let other machines find the unfinished work; every rank calls it, at the same step."""
     if keep is None:
@@ -125,7 +130,7 @@ def keep_all(keep: Keep | None) -> None:
         group.gather_object(mine, told)
         return told or []
 
-    keep(gather, os.environ.get("LOCAL_RANK", "0") == "0")
+    keep(gather, first_of_machine())
 
 
 def recall_all(recall: Recall | None, checkpoint: Path) -> None:
@@ -142,7 +147,7 @@ def recall_all(recall: Recall | None, checkpoint: Path) -> None:
 
     # The first rank has put its index.
     group.barrier()
-    if os.environ.get("LOCAL_RANK", "0") == "0" and group.get_rank() != 0:
+    if first_of_machine() and group.get_rank() != 0:
         recall(wanted)
     group.barrier()
 
@@ -156,7 +161,7 @@ def _rotate(work: Path) -> None:
         return
     kept = [{path.name for path in work.glob("checkpoint-*")}]
     group.broadcast_object_list(kept, src=0)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if first_of_machine():
         for path in work.glob("checkpoint-*"):
             if path.name not in kept[0]:
                 shutil.rmtree(path, ignore_errors=True)

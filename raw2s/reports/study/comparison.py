@@ -153,19 +153,15 @@ def study_table(results: pd.DataFrame, cells: Sequence[Cell], costs: pd.DataFram
 def _changes(results: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """What `study_table` says of first_diff and so on: experiment, system, and these."""
     rows = []
+    taught = results[results["role"].isin(("student", "ensemble"))]
     firsts: dict[str, dict[str, tuple[System, set[Any]]]] = {}
     for cell in cells:
-        of_cell = results[results["experiment"] == cell.experiment]
-        kind = str(of_cell["kind"].iloc[0])
-        asked = {
-            str(name): set(zip(rows["seed"], rows["item"], rows["gold"], strict=True))
-            for name, rows in of_cell.groupby("system", sort=False)
-        }
-        systems = {
-            system.name: (system, asked[system.name])
-            for system in systems_of(kind, of_cell)
-            if system.role in ("student", "ensemble")
-        }
+        systems = {}
+        for name, answers in taught[taught["experiment"] == cell.experiment].groupby("system"):
+            kind = str(answers["kind"].iloc[0])
+            [system] = systems_of(kind, answers)
+            asked = set(zip(answers["seed"], answers["item"], answers["gold"], strict=True))
+            systems[str(name)] = (system, asked)
         first = firsts.setdefault(cell.task, systems)
         for name, (system, questions) in systems.items():
             other, same = first.get(name, (system, questions))
