@@ -143,6 +143,7 @@ def sequence_loss(
     target_logprob: Tensor,
     sequence_weight: Tensor,
     *,
+    rows: Tensor | None = None,
     loss: Loss = "cross_entropy",
     target_kind: TargetKind = "full",
     gamma: float = 0.0,
@@ -153,11 +154,12 @@ def sequence_loss(
 ) -> Tensor:
     """Sum over sequences of weight x mean loss over their target tokens (Eq. 11): a scalar.
 
-    logits (S, T, V), where logits[:, t] predict labels[:, t]; labels (S, T) int64, -100 is no
-    target; target_logprob (S, T) log t of the label tokens (read at targets only);
-    sequence_weight (S,) lambda. token_weight (S, T), >= 0, read at targets only, multiplies each
-    token's loss before the mean over a sequence's T_i targets, which still divides by T_i; None
-    is 1 everywhere. The caller divides by the number of prompts.
+    logits (S, T, V), where logits[:, t] predict labels[:, t]. With rows (S,) they are (R, T, V) and
+    sequence s is predicted by logits[rows[s]]: a text that several weak models wrote is read once.
+    labels (S, T) int64, -100 is no target; target_logprob (S, T) log t of the label tokens (read at
+    targets only); sequence_weight (S,) lambda. token_weight (S, T), >= 0, read at targets only,
+    multiplies each token's loss before the mean over a sequence's T_i targets, which still divides
+    by T_i; None is 1 everywhere. The caller divides by the number of prompts.
 
     target_kind `full` is the soft label over all tokens: `binary_kl` for cross_entropy (equal but
     for the target's entropy), `soft_label_evidential_loss` for evidential, whose tail is detached
@@ -168,23 +170,32 @@ def sequence_loss(
     non-finite logits, labels outside [0, V), t > 1, and weights that are negative or not finite.
     """
     check_shape("logits", logits.shape, ("S", "T", "V"))
+    if rows is None:
+        rows = torch.arange(len(logits), device=logits.device)
+    check_shape("rows", rows.shape, ("S",))
+    if validate:
+        check_indices("rows", rows, len(logits))
     for name, tensor in (
         ("labels", labels),
         ("target_logprob", target_logprob),
         ("token_weight", token_weight),
     ):
         if tensor is not None:
-            check_shape(name, tensor.shape, logits.shape[:2])
-    check_shape("sequence_weight", sequence_weight.shape, logits.shape[:1])
+            check_shape(name, tensor.shape, (len(rows), logits.shape[1]))
+    check_shape("sequence_weight", sequence_weight.shape, rows.shape)
     wanted = labels != IGNORED
     counts = wanted.sum(-1)
     fault = f"is {IGNORED} everywhere"
     refuse_tensor(counts == 0, "labels", labels.shape, fault, labels[:, 0])
     # Prompts and padding are most positions: every copy below is of the target positions only.
-    z, label, log_t = logits[wanted], labels[wanted], target_logprob[wanted]
+    sequence, position = wanted.nonzero(as_tuple=True)
+    z = logits[rows[sequence], position]
+    label, log_t = labels[wanted], target_logprob[wanted]
     if validate:
         if not are_finite(z):
-            wrong = wanted.unsqueeze(-1) & ~torch.isfinite(logits)
+            read = torch.zeros(logits.shape[:2], dtype=torch.bool, device=logits.device)
+            read[rows[sequence], position] = True
+            wrong = read.unsqueeze(-1) & ~torch.isfinite(logits)
             refuse_tensor(wrong, "logits", logits.shape, "is not finite", logits)
         # What is no target is read as 0, which is fine everywhere.
         check_indices("labels", labels.where(wanted, 0), logits.shape[-1])

@@ -151,7 +151,11 @@ def student_job(
         }
     spec = {"labels": labels, "loss": loss, "training": training_spec(training, model)}
     inputs = {"supervision": supervision, "splits": splits_of} | ({"model": base} if base else {})
-    return Job("student", title, spec | source_spec(model), inputs, training_runtime(training))
+    # Version 2: a text that several weak models wrote is read once.
+    return Job(
+        "student", title, spec | source_spec(model), inputs, training_runtime(training),
+        version=2 if labels is None else 1,
+    )  # fmt: skip
 
 
 def student(job: Job, store: Store, rank: int, progress: Progress) -> None:

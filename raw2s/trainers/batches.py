@@ -2,12 +2,13 @@
 
 A classification item has one input and N weak label distributions. A generation item is a prompt
 with its sequences, one a weak model (or the one that counts), so that Eq. 11's sum over weak models
-is taken inside a batch. Padding is always told by the attention mask, never by a token id.
+is taken inside a batch. Weak models often write the same: the student reads such a sequence once,
+for all of them. Padding is always told by the attention mask, never by a token id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,11 @@ class GenerationItem:
     sequences: list[TargetSequence]
 
 
+def distinct(sequences: Iterable[TargetSequence]) -> list[tuple[int, ...]]:
+    """The different input_ids of the sequences, in their order."""
+    return list(dict.fromkeys(tuple(sequence.input_ids) for sequence in sequences))
+
+
 def _pad(rows: Sequence[Sequence[Any]], value: Any, dtype: torch.dtype) -> torch.Tensor:
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=dtype)
@@ -78,9 +84,10 @@ class ClassificationCollator:
 
 @dataclass(frozen=True)
 class GenerationCollator:
-    """Batches of S sequences: input_ids, attention_mask (S, T); labels, units, unit_logprobs,
-    token_weights (S, T-1), already shifted: position t is about token t + 1, -100 and -1 where it
-    is no target; sequence_weights (S,), each divided by the number of prompts in the batch."""
+    """Batches of S sequences, R of them different: input_ids, attention_mask (R, T); rows (S,), the
+    place of each sequence among the R; labels, units, unit_logprobs, token_weights (S, T-1),
+    already shifted: position t is about token t + 1, -100 and -1 where it is no target;
+    sequence_weights (S,), each divided by the number of prompts in the batch."""
 
     pad_token_id: int
 
@@ -100,10 +107,12 @@ class GenerationCollator:
             logprobs.append([0.0] * skipped + [values[unit] for unit in own])
             factors.append([0.0] * skipped + (s.token_weights or [1.0] * len(completion)))
             first_unit += len(values)
-        ids = [s.input_ids for s in sequences]
+        ids = distinct(sequences)
+        places = {row: place for place, row in enumerate(ids)}
         return {
             "input_ids": _pad(ids, self.pad_token_id, torch.long),
             "attention_mask": _pad([[1] * len(row) for row in ids], 0, torch.long),
+            "rows": torch.tensor([places[tuple(s.input_ids)] for s in sequences]),
             "labels": _pad(labels, -100, torch.long),
             "units": _pad(units, -1, torch.long),
             "unit_logprobs": _pad(logprobs, 0.0, torch.float32),

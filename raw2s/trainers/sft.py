@@ -24,6 +24,7 @@ from raw2s.trainers.batches import (
     ClassificationItem,
     GenerationCollator,
     GenerationItem,
+    distinct,
 )
 from raw2s.trainers.inputs import ExactInputs
 from raw2s.trainers.process import (
@@ -81,7 +82,7 @@ def batch_loss(
 ) -> torch.Tensor:
     """The loss of one batch of either collator (see `raw2s.trainers.batches`); a scalar.
 
-    logits: (B, K) of a classifier, or (S, T, V) of a language model that has read input_ids.
+    logits: (B, K) of a classifier, or (R, T, V) of a language model that has read input_ids.
     on_regulariser is called with the evidential regulariser's values before they are cut; predict
     gives the student's own classes (B,) of logits (B, K), their argmax without it.
     """
@@ -105,7 +106,9 @@ def batch_loss(
     if loss.target != "one_hot":
         used = labels != -100
         with torch.no_grad():
-            confidence = shifted[used].float().softmax(-1).amax(-1)
+            sequence, position = used.nonzero(as_tuple=True)
+            z = shifted[batch["rows"][sequence], position]
+            confidence = z.float().softmax(-1).amax(-1)
             target_logprob[used] = split_logprob(
                 batch["unit_logprobs"][used],
                 batch["units"][used],
@@ -118,6 +121,7 @@ def batch_loss(
         labels,
         target_logprob,
         batch["sequence_weights"],
+        rows=batch["rows"],
         target_kind=loss.target,
         token_weight=batch["token_weights"],
         **shared,
@@ -330,7 +334,7 @@ def fine_tune(
 def _tokens(item: ClassificationItem | GenerationItem) -> int:
     if isinstance(item, ClassificationItem):
         return len(item.input_ids)
-    return sum(len(sequence.input_ids) for sequence in item.sequences)
+    return sum(map(len, distinct(item.sequences)))
 
 
 def _load(source: Mapping[str, Any], labels: int | None, training: Training) -> PreTrainedModel:

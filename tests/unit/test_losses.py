@@ -237,6 +237,21 @@ def test_token_weight_multiplies_each_tokens_whole_loss(loss: Any, kind: Any, g:
     )
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "evidential"])
+@pytest.mark.parametrize("kind", ["one_hot", "label_only", "full"])
+def test_sequences_may_share_their_logits(loss: Any, kind: Any) -> None:
+    z, labels, log_t, weight = sequences()
+    z.requires_grad_()
+    rows = torch.tensor([2, 0, 2])
+    options: dict[str, Any] = {"loss": loss, "target_kind": kind, "gamma": 0.2}
+    apart = sequence_loss(z[rows], labels, log_t, weight, **options)
+    shared = sequence_loss(z, labels, log_t, weight, rows=rows, **options)
+    torch.testing.assert_close(shared, apart)
+    torch.testing.assert_close(grad(shared, z), grad(apart, z))
+    with pytest.raises(ValueError, match="rows"):
+        sequence_loss(z, labels, log_t, weight, rows=torch.tensor([0, 3, 1]), **options)
+
+
 @pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
 @pytest.mark.parametrize("kind", ["label_only", "full"])
 @pytest.mark.parametrize("detach_tail", [True, False])
