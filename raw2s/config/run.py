@@ -166,6 +166,12 @@ class Experiment(Strict):
             raise ValueError(f"{s.name}: joint decoding and cdpo are for generation")
         if generation and s.strategy in ("joint",) and s.weights != "average":
             raise ValueError("joint has one target; its scores' weights are `joint_weights`")
+        regulariser_told = "reg_coef" in s.evidential.model_fields_set
+        if generation and s.strategy == "bayesian" and not regulariser_told:
+            raise ValueError(
+                f"{s.name}: evidential.reg_coef must be given for generation, where the "
+                "regulariser grows with the vocabulary; the authors take 1.0e-4"
+            )
 
     @property
     def generation(self) -> bool:

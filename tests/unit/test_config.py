@@ -116,6 +116,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "balanced over classes",
     ),
     (
+        {
+            "experiments.slots.strategies": [
+                {"strategy": "bayesian", "evidential": {"evidence": "exp"}}
+            ]
+        },
+        "evidential.reg_coef must be given for generation",
+    ),
+    (
         {"experiments.slots.joint_weights": "learned_by_type"},
         "joint_weights: learned_by_type is no",
     ),

@@ -107,16 +107,17 @@ def test_variants_share_what_they_do_not_change() -> None:
 
 def test_each_student_is_compared_with_the_naive_one_that_is_most_like_it() -> None:
     aux: dict[str, Any] = {"gamma_max": 0.2}
+    bayesian = {"strategy": "bayesian", "evidential": {"reg_coef": 1e-4}}
     asked: list[dict[str, Any]] = [
         {"strategy": "naive", "label": "N"},
         {"strategy": "naive", "label": "N one_hot", "target": "one_hot"},
         {"strategy": "naive", "label": "N aux", "auxiliary": aux},
         {"strategy": "naive", "label": "N confident", "weights": "dynamic"},
         {"strategy": "joint", "label": "J", "auxiliary": aux},
-        {"strategy": "bayesian", "label": "B", "cdpo": True},
-        {"strategy": "bayesian", "label": "B one_hot", "target": "one_hot"},
-        {"strategy": "bayesian", "label": "B confident", "weights": "dynamic"},
-        {"strategy": "bayesian", "label": "B aux one_hot", "target": "one_hot", "auxiliary": aux},
+        {**bayesian, "label": "B", "cdpo": True},
+        {**bayesian, "label": "B one_hot", "target": "one_hot"},
+        {**bayesian, "label": "B confident", "weights": "dynamic"},
+        {**bayesian, "label": "B aux one_hot", "target": "one_hot", "auxiliary": aux},
     ]
     _, [cell] = study_run(studied(kind="generation", strategies=asked))
     named = {strategy["label"]: cell.naives[strategy["label"]] for strategy in asked}
