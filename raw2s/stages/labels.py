@@ -145,14 +145,15 @@ def request(job: Job, store: Store) -> Request:
 
 
 def save(job: Job, store: Store, answer: Answer) -> None:
-    """Write the rows that came back; sampled texts also as `texts` for those who score them."""
+    """Write the rows that came back; sampled texts also as `texts` for those who score them: what a
+    prompt's samples say twice once, as its first candidate."""
     with store.write(job) as (folder, notes):
         answer.rows.to_parquet(folder / "rows.parquet", index=False)
         if job.stage == "sample":
             texts = answer.rows.rename(columns={"text": "completion"})
-            texts[["id", "candidate", "completion"]].to_parquet(
-                folder / "texts.parquet", index=False
-            )
+            texts = texts[["id", "candidate", "completion"]].drop_duplicates(["id", "completion"])
+            texts.to_parquet(folder / "texts.parquet", index=False)
+            notes["distinct"] = len(texts)
         if "finished" in answer.rows:
             notes["unfinished"] = int((~answer.rows["finished"]).sum())
         notes["rows"] = len(answer.rows)

@@ -37,7 +37,8 @@ def pairs(job: Job, store: Store) -> None:
     from raw2s.method.preference import preference_pair
 
     scores = combined_scores(job, store, job.spec["score"])
-    samples = table(store, job.inputs["samples"])
+    # The judges have read equal texts once, as the first candidate.
+    samples = table(store, job.inputs["samples"]).drop_duplicates(["id", "text"])
     prompts = rows(store, job.inputs["splits"], "strong").set_index("id")["text"]
     samples["judged"] = [
         scores.loc[key] for key in zip(samples["id"], samples["candidate"], strict=True)

@@ -16,6 +16,7 @@ from raw2s.config import (
     Cdpo,
     Data,
     Experiment,
+    Labelling,
     Model,
     Precomputed,
     Scratch,
@@ -28,11 +29,12 @@ from raw2s.method.ensemble import product_probability
 from raw2s.method.gate import Gate
 from raw2s.method.label_models import DawidSkene, FlyingSquid
 from raw2s.models.scratch import train_tokenizer
+from raw2s.orchestration.inference import Answer
 from raw2s.pipeline import recipe
 from raw2s.reports.results import check_results
 from raw2s.stages.bridging import bridge_sequence
 from raw2s.stages.data import fit, fit_job
-from raw2s.stages.labels import precomputed, precomputed_job
+from raw2s.stages.labels import precomputed, precomputed_job, sample_job, save
 from raw2s.stages.preference import pairs, pairs_job
 from raw2s.stages.results import System, results, results_job
 from raw2s.stages.supervision import candidates, candidates_job, supervision, supervision_job
@@ -143,7 +145,8 @@ def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
     # Mean log-probabilities: judge one -1, -3, -2; judge two -3, -1, (too long to read).
     one = {("a", 0): [-1.0, -1.0], ("a", 1): [-3.0], ("a", 2): [-2.0]}
     two = {("a", 0): [-3.0], ("a", 1): [-1.0, -1.0], ("a", 2): None}
-    same = {("b", 0): [-1.0], ("b", 1): [-1.0]}
+    # What was sampled twice is judged once.
+    same = {("b", 0): [-1.0]}
     judges = {
         "one": artefact(store, "one", rows=scored({**one, **same})),
         "two": artefact(store, "two", rows=scored({**two, **same})),
@@ -159,6 +162,16 @@ def test_pairs_are_the_best_and_the_worst_by_the_judges_weighted_mean(
         assert notes["samples longer than a judge's context"] == 1
         assert notes["prompts without a pair"] == 1
         assert read(store, job, "texts")["completion"].to_list() == [chosen, rejected]
+
+
+def test_judges_are_asked_once_about_what_was_sampled_twice(store: Store, splits: Job) -> None:
+    said = [("a", 0, "x"), ("a", 1, "y"), ("a", 2, "x"), ("b", 0, "x")]
+    rows = pd.DataFrame(said, columns=["id", "candidate", "text"])
+    job = sample_job("t", artefact(store, "student"), splits, Labelling(), Cdpo(), 0)
+    save(job, store, Answer(rows, []))
+    assert read(store, job).to_numpy().tolist() == [list(row) for row in said]
+    judged = read(store, job, "texts").to_numpy().tolist()
+    assert judged == [["a", 0, "x"], ["a", 1, "y"], ["b", 0, "x"]]
 
 
 def told(sequences: dict[str, tuple[str, float]]) -> pd.DataFrame:
