@@ -10,7 +10,7 @@ from raw2s import stages
 from raw2s.config import Cluster
 from raw2s.orchestration.board import Board
 from raw2s.orchestration.cluster import nodes
-from raw2s.orchestration.hosts import Hosts
+from raw2s.orchestration.hosts import Hosts, Share
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.orchestration.progress import Display
 from raw2s.orchestration.tasks import run_tasks
@@ -66,14 +66,15 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
                     stages.DRIVEN[stage](job, store)
     elif stage in stages.COMPUTED:
         # Tasks may wait for one another, the weak judges should not have to start again.
-        hosts.make_room([max(job.runtime.get("cpus", 1) for job in jobs)])
+        hosts.make_room([Share(1, max(job.runtime.get("cpus", 1) for job in jobs), 0, {})])
         run_tasks(jobs, store, board, retries=cluster.retries)
     elif stage in stages.TRAINED:
-        works = sorted(([job.runtime["cpus"]] * job.runtime["workers"] for job in jobs), key=sum)
-        hosts.make_room(sum(works[-(cluster.train_runs or len(jobs)) :], []))
-        if any(job.runtime["nodes"] for job in jobs):
-            # What the nodes with these labels have beside the hosts is not reckoned.
-            hosts.release()
+        groups = [
+            Share(*(job.runtime[key] for key in ("workers", "cpus", "gpus", "nodes")))
+            for job in jobs
+        ]
+        groups.sort(key=lambda group: group.total("CPU"))
+        hosts.make_room(groups[-(cluster.train_runs or len(jobs)) :])
         have = nodes(cluster.autoscaled).values()
         train(jobs, store, board, have, runs=cluster.train_runs, retries=cluster.retries)
     else:

@@ -36,7 +36,8 @@ _WAITS = 10
 
 @dataclass(frozen=True)
 class Share:
-    """What a pool takes: its actors, the CPUs and GPUs of each, and their nodes' labels."""
+    """What a pool of actors or a group of workers takes: how many they are, the CPUs and GPUs of
+    each, and their nodes' labels."""
 
     actors: int
     cpus: float
@@ -44,7 +45,7 @@ class Share:
     labels: Mapping[str, str]
 
     def total(self, resource: str) -> float:
-        """CPUs or GPUs of the whole pool."""
+        """CPUs or GPUs of all of them."""
         return self.actors * (self.cpus if resource == "CPU" else self.gpus)
 
 
@@ -157,12 +158,12 @@ class Hosts:
             up = self._pools[""].actors
         return up
 
-    def make_room(self, works: Sequence[float]) -> None:
+    def make_room(self, works: Sequence[Share]) -> None:
         """End the pools if other work would have to wait for what they hold: GPUs always, CPUs
-        where the works (CPUs of each task or worker), or as many as there is room for at all, do
-        not each find a node beside them, or others hold so much that they are not free."""
+        where each of its tasks or workers, or as many as there is room for at all, does not find a
+        node beside them, or others hold so much that they are not free."""
         have = self._room()["CPU"]
-        wanted = min(have, sum(works))
+        wanted = min(have, sum(work.total("CPU") for work in works))
         if (
             self._held("GPU")
             or self._held("CPU") > have - wanted + ROUNDING
@@ -308,6 +309,12 @@ def _free(cpus: float) -> bool:
     return False
 
 
-def _placed(works: Sequence[float], placement: Placement) -> int:
-    """How many of the works find a node."""
-    return sum(placement.place(cpus, 0, {}) is not None for cpus in sorted(works, reverse=True))
+def _placed(works: Sequence[Share], placement: Placement) -> int:
+    """How many tasks or workers find a node for their CPUs."""
+    # Those that may not go anywhere first, then the large ones.
+    order = sorted(works, key=lambda work: (not work.labels, -work.cpus))
+    return sum(
+        placement.place(work.cpus, 0, work.labels) is not None
+        for work in order
+        for _ in range(work.actors)
+    )

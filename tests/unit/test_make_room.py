@@ -8,10 +8,12 @@ from raw2s.nodes import Node
 from raw2s.orchestration import hosts as orchestration
 from raw2s.orchestration.hosts import Hosts, Share, _Pool
 
+ON_B, ON_C = {"name": "b"}, {"name": "c"}
 
-def stay(works: list[float], free: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+
+def stay(works: list[Share], free: float, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the pools on two of three nodes stay, with so many CPUs free in the cluster."""
-    there = {name: Node(1.0, 0.0) for name in "abc"}
+    there = {name: Node(1.0, 0.0, {"name": name}) for name in "abc"}
     monkeypatch.setattr(orchestration, "nodes", lambda autoscaled: there)
     monkeypatch.setattr(orchestration, "_LOOK_SECONDS", 0.0)
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": free})
@@ -26,16 +28,21 @@ def stay(works: list[float], free: float, monkeypatch: pytest.MonkeyPatch) -> bo
     ("works", "stays"),
     [
         # One node is free of pools.
-        ([1.0], True),
+        ([Share(1, 1.0, 0, {})], True),
+        ([Share(1, 1.0, 0, ON_C)], True),
+        ([Share(1, 1.0, 0, ON_B)], False),
         # In all there is room for two, on no two nodes.
-        ([1.0, 1.0], False),
-        ([0.9, 0.9, 0.9], True),
+        ([Share(1, 1.0, 0, {})] * 2, False),
+        ([Share(2, 1.0, 0, {})], False),
+        ([Share(3, 0.9, 0, {})], True),
+        # The one that may go anywhere leaves the free node to the other.
+        ([Share(1, 0.9, 0, {}), Share(1, 1.0, 0, ON_C)], True),
         # That nothing has room for more is not the pools' doing.
-        ([2.0], True),
+        ([Share(1, 2.0, 0, {})], True),
     ],
 )
 def test_work_needs_a_node_not_a_sum(
-    works: list[float], stays: bool, monkeypatch: pytest.MonkeyPatch
+    works: list[Share], stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stay(works, 2.8, monkeypatch) == stays
 
@@ -44,4 +51,4 @@ def test_work_needs_a_node_not_a_sum(
 def test_work_needs_what_others_leave(
     free: float, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert stay([0.9], free, monkeypatch) == stays
+    assert stay([Share(1, 0.9, 0, {})], free, monkeypatch) == stays
