@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from raw2s import config
 from raw2s.errors import ConfigError
 from raw2s.integrity import remove_damaged
 from raw2s.pipeline import recipe
-from raw2s.store import Store, write_text
+from raw2s.store import Job, Store, write_text
 
 PACKAGES = (
     "raw2s", "ray", "torch", "transformers", "tokenizers", "datasets", "deepspeed", "trl",
@@ -53,11 +54,7 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)
     jobs = [job for stage in plan.stages for job in plan.jobs(stage)]
-    for damage in remove_damaged(jobs, store, also=plan.jobs("label")):
-        console.out(
-            f"  damaged, to be made again: {damage.job.stage} {damage.job.title}: {damage.fault}",
-            highlight=False,
-        )
+    mend(jobs, store, console)
     pending = any(not store.has(job) for job in jobs)
     if pending or not (folder / "environment.json").is_file():
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
@@ -74,6 +71,16 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
         f"  {time.monotonic() - started:.1f} s; report: {folder / 'report.html'}", highlight=False
     )
     return folder
+
+
+def mend(jobs: Sequence[Job], store: Store, console: Console) -> None:
+    """Remove what is damaged of a plan's artefacts, weak labels in any case, and tell what."""
+    labels = [job for job in jobs if job.stage == "label"]
+    for damage in remove_damaged(jobs, store, also=labels):
+        console.out(
+            f"  damaged, to be made again: {damage.job.stage} {damage.job.title}: {damage.fault}",
+            highlight=False,
+        )
 
 
 def environment() -> dict[str, Any]:

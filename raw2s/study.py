@@ -92,15 +92,21 @@ def study_run(settings: Run) -> tuple[Run, list[Cell]]:
 
 
 def _naives(run: Run, experiment: str) -> dict[str, str]:
-    """For each student of an experiment the Naive Multi-Weak one that it is compared with: with the
-    auxiliary loss if it has that, and a Bayesian one's also with its weights and targets, as far
-    as there is one; else the first. Nothing where there is no Naive Multi-Weak."""
-    strategies = run.experiments[experiment].strategies
+    """For each student of an experiment the Naive Multi-Weak one that it is compared with: of the
+    same weak models (a single model's student: of all), with the auxiliary loss if it has that, and
+    a Bayesian one's also with its weights and targets, as far as there is one; else the first.
+    Nothing where there is no Naive Multi-Weak."""
+    there = run.experiments[experiment]
+    every = {model.name for model in there.weak}
+    strategies = there.strategies
     naives = [strategy for strategy in strategies if strategy.strategy == "naive"]
 
     def likeness(student: Strategy, naive: Strategy) -> tuple[bool, ...]:
         of_bayesian = ("weights", "target", "unit", "split", "temperature")
-        alike = [(student.auxiliary is None) == (naive.auxiliary is None)]
+        single = student.strategy in ("single", "ensemw2s")
+        taught_by = every if single else set(student.weak or every)
+        alike = [set(naive.weak or every) == taught_by]
+        alike += [(student.auxiliary is None) == (naive.auxiliary is None)]
         if student.strategy == "bayesian":
             alike += [getattr(student, key) == getattr(naive, key) for key in of_bayesian]
         return tuple(alike)

@@ -11,9 +11,10 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -35,13 +36,16 @@ from raw2s.reports.provenance import provenance
 from raw2s.reports.sweep.html import write_sweep
 from raw2s.reports.sweep.trials import best_trial, mean_std, value_text
 from raw2s.reports.table import summarise
-from raw2s.run import environment
+from raw2s.run import environment, mend
 from raw2s.run import run as do_run
 from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store, write_text
 
-# Draws whose plans tell what all trials of a search by Optuna have in common.
 _PROBES = 4
+"""Draws whose plans tell what all trials of a search by Optuna have in common."""
+_CONTEXTS, _OTHERS = 16, 3
+"""In how many of its draws it is looked whether a parameter matters, and with how many values of an
+interval."""
 
 
 def sweep(settings: Run, *, console: Console | None = None) -> Path:
@@ -50,9 +54,9 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     The folder, `<storage>/sweeps/<name>`, holds config.yaml, trials.jsonl, trials.csv, sweep.md and
     report.html; the run of the chosen configuration lies in `<storage>/runs/<name>-best`. A sweep
     that was killed goes on where it was, trials that failed are tried again. Raises ConfigError for
-    what can be known to fail before, and if no trial ends well.
+    a trial that the configuration does not allow, a parameter that changes nothing, and if no trial
+    ends well.
     """
-    from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected
     from raw2s.orchestration.visibility import check_storage
 
@@ -74,12 +78,12 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     started = time.monotonic()
     console.print(f"[bold]raw2s[/bold] sweep [bold]{settings.name}[/bold]", highlight=False)
     with connected(settings.cluster):
-        check_cluster(settings)
         check_storage(store)
         trials.do(known)
         trials.report()
         best = trials.best()
         console.print(f"  trial {best} is best; its configuration is tested", highlight=False)
+        trials.test()
         do_run(trials.chosen(), console=console)
     trials.report()
     store.keep_results("sweeps", settings.name)
@@ -103,15 +107,18 @@ def show(folder: Path, console: Console | None = None) -> None:
 
 
 def _known(search: Search) -> list[space.Values]:
-    """The trials that are known before the first: all, or of Optuna's none."""
-    if search.method == "grid":
-        return space.grid(search)
-    return space.drawn(search, search.trials or 1) if search.method == "random" else []
+    """The trials that are known before the first, each once: all, or of Optuna's none."""
+    if search.method == "optuna":
+        return []
+    random = search.method == "random"
+    known = space.drawn(search, search.trials or 1) if random else space.grid(search)
+    return list({_key(values): values for values in known}.values())
 
 
 class Trials:
     """A sweep's outcomes by number. The scores are the store's; trials.jsonl tells what the store
-    does not: seconds, errors and the order of Optuna's draws."""
+    does not: seconds, errors, the order of Optuna's draws, and what the sweep has tested. What was
+    told of other seeds or another configuration does not count."""
 
     def __init__(self, folder: Path, run: Run, search: Search, console: Console) -> None:
         self.folder, self.run, self.search, self.console = folder, run, search, console
@@ -120,53 +127,61 @@ class Trials:
         self._numbers: dict[str, int] = {}
         self._plans: dict[str, tuple[Plan, Job]] = {}
         self._tests: dict[str, Job] = {}
+        self._tested: set[str] = set()
         self.repeated = 0
 
     def check(self, known: Sequence[space.Values]) -> None:
-        """Raise ConfigError for the first trial that the configuration does not allow."""
+        """Raise ConfigError for the first trial that the configuration does not allow, and for a
+        parameter that changes no trial, whatever the others are."""
         for number, values in enumerate(known):
             try:
                 self._trial(values)
             except ConfigError as error:
                 raise ConfigError(f"trial {number}, {values}: {error}") from error
+        some = known or space.drawn(self.search, _CONTEXTS)
+        for key, parameter in self.search.parameters.items():
+            # Of an interval or a simplex all values matter, or none.
+            told = {json.dumps(values[key]): values[key] for values in some}
+            few = list(told.values())[:_OTHERS]
+            if self._changes_nothing(key, parameter if isinstance(parameter, list) else few, some):
+                raise ConfigError(f"sweep: {key} changes nothing of {self.search.strategy}")
 
     def read(self, known: Sequence[space.Values]) -> None:
         """Find what is done: of the known trials, and of those that an earlier sweep has drawn."""
-        log = self.folder / "trials.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        records = [record for record in map(_record, lines) if record]
-        told = {_key(record.values): record for record in records}
-        drawn = [] if known else [o.values for o in told.values() if self._possible(o.values)]
+        told, well = self._told()
         for values in known:
             self._number(values)
-        for values in [*known, *drawn]:
+        for values in known or [outcome.values for outcome in told.values()]:
             before = told.get(_key(values), Outcome(values, [], math.nan))
-            _, judged = self._trial(values)
-            if self.store.has(judged):
+            if self._made(values) and self._is_there(judged := self._trial(values)[1]):
                 scores = trial_scores(judged, self.run.seeds, self.store)
                 self._keep(replace(before, scores=scores, error=""))
             elif before.error:
                 self._keep(before)
         # A draw that repeats another is a draw, too.
-        again = [record for record in records if not record.error]
-        self.repeated = len(again) - len({_key(record.values) for record in again})
+        self.repeated = well - sum(not outcome.error for outcome in told.values())
 
     def do(self, known: Sequence[space.Values]) -> None:
         """Do what is missing."""
         from raw2s.orchestration.cluster import nodes
 
+        told = [outcome.values for outcome in self._told()[0].values()]
+        plans = [self._trial(values)[0] for values in known or told if self._made(values)]
+        jobs = [job for plan in plans for stage in plan.stages for job in plan.jobs(stage)]
+        mend(jobs, self.store, self.console)
         self.read(known)
         failed = [outcome.values for outcome in self.outcomes.values() if outcome.error]
         done = {_key(o.values) for o in self.outcomes.values() if not o.error}
-        todo = [values for values in known if _key(values) not in done] if known else failed
+        todo = [values for values in known or failed if _key(values) not in done]
+        todo = [values for values in todo if self._made(values) and self._fits(values)]
         asked = 0 if known else self.search.trials or 0
         left = max(0, asked - len(self.outcomes) - self.repeated)
-        probes = [v for v in space.drawn(self.search, _PROBES) if self._possible(v)] if left else []
-        plans = [self._trial(values)[0] for values in [*todo, *probes]]
+        probes = space.drawn(self.search, _PROBES) if left else []
+        probes = [v for v in probes if self._made(v) and not self._has_no_room(v)]
         if done:
             self.console.print(f"  {len(done)} trials found", style="dim", highlight=False)
         part = share(
-            self._make_shared(plans),
+            self._make_shared([self._trial(values) for values in [*todo, *probes]]),
             len(todo) + left,
             self.run.cluster,
             list(nodes(self.run.cluster.autoscaled).values()),
@@ -178,13 +193,12 @@ class Trials:
         run_trials(self.run, self.search, todo, self._done, part)
         search_trials(self.run, self.search, list(self.outcomes.values()), left, self._done, part)
 
-    def _possible(self, values: space.Values) -> bool:
-        """Whether the values are of this search, and make a configuration."""
-        try:
-            self._trial(values)
-        except ConfigError:
-            return False
-        return space.contains(self.search, values)
+    def test(self) -> None:
+        """Note that the best trial's configuration is to be tested."""
+        tested = self._test(self.outcomes[self.best()].values).fingerprint
+        if tested not in self._tested:
+            self._tested.add(tested)
+            self._note({"tested": tested})
 
     def best(self) -> int:
         """The number of the best trial; ConfigError if none ended well."""
@@ -213,7 +227,7 @@ class Trials:
             title=self.run.name,
             trials=table,
             metric="SLU-F1" if experiment.generation else "accuracy",
-            judged=f"{self.search.strategy} of {self.search.experiment}",
+            judged=f"{self._judged()} of {self.search.experiment}",
             seeds=self.run.seeds,
             chosen=chosen,
             chosen_folder=folder,
@@ -231,7 +245,7 @@ class Trials:
                 "seconds": outcome.seconds,
                 "error": outcome.error,
                 "parameters": outcome.values,
-                "tested": not outcome.error and self.store.has(self._test(outcome.values)),
+                "tested": not outcome.error and self._has_test(outcome.values),
             }
             for number, outcome in sorted(self.outcomes.items())
         )
@@ -251,11 +265,86 @@ class Trials:
             (self._tests[key],) = chosen.jobs("results")
         return self._tests[key]
 
-    def _make_shared(self, plans: Sequence[Plan]) -> list[Job]:
+    def _made(self, values: space.Values) -> str:
+        """The fingerprint of the trial's results; "" where the values make no configuration."""
+        try:
+            return self._trial(values)[1].fingerprint
+        except ConfigError:
+            return ""
+
+    def _changes_nothing(
+        self, key: str, told: Sequence[Any], contexts: Sequence[space.Values]
+    ) -> bool:
+        """Whether these values of a parameter make the same trial in each of the contexts."""
+        compared = False
+        for values in contexts:
+            made = [name for one in told if (name := self._made(values | {key: one}))]
+            if len(set(made)) > 1:
+                return False
+            compared |= len(made) > 1
+        return compared
+
+    def _has_no_room(self, values: space.Values) -> str:
+        """Why the cluster can never have room for what the trial, or its test, needs; "" if it
+        has."""
+        from raw2s.checks import check_cluster
+
+        try:
+            check_cluster(space.chosen_run(self.run, self.search, values))
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def _fits(self, values: space.Values) -> bool:
+        """Whether the cluster has room for the trial; one without fails here."""
+        if error := self._has_no_room(values):
+            self._done(Outcome(values, [], math.nan, error))
+        return not error
+
+    def _told(self) -> tuple[dict[str, Outcome], int]:
+        """What trials.jsonl tells of this search's trials, by their values; how many of its lines
+        are of one that ended well."""
+        log = self.folder / "trials.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        told: dict[str, Outcome] = {}
+        well = 0
+        for record in filter(None, map(_record, lines)):
+            if "tested" in record:
+                self._tested.add(record["tested"])
+                continue
+            results, outcome = record.pop("results"), Outcome(**record)
+            values, key = outcome.values, _key(outcome.values)
+            if not space.contains(self.search, values) or self._made(values) != results:
+                continue
+            well += not outcome.error
+            # What a draw has given, the same draw does not take away.
+            if not outcome.error or key not in told or told[key].error:
+                told[key] = outcome
+        return told, well
+
+    def _is_there(self, judged: Job) -> bool:
+        return self.store.has(judged) and not self.store.fault(judged)
+
+    def _has_test(self, values: space.Values) -> bool:
+        """Whether the trial's configuration was tested by this sweep."""
+        test = self._test(values)
+        return test.fingerprint in self._tested and self.store.has(test)
+
+    def _judged(self) -> str:
+        """The name of the model that the trials are judged by, as the best of them has it."""
+        done = not all(outcome.error for outcome in self.outcomes.values())
+        values = self.outcomes[self.best()].values if done else {}
+        (experiment,) = space.trial_run(self.run, self.search, values).experiments.values()
+        (strategy,) = experiment.strategies
+        return strategy.cdpo_name if strategy.cdpo else strategy.name
+
+    def _make_shared(self, trials: Sequence[tuple[Plan, Job]]) -> list[Job]:
         """Make what several trials need, what all need first; returns what is left to them."""
         from raw2s.orchestration.execute import execute
         from raw2s.orchestration.progress import Display
 
+        # Draws may be equal, or differ in what does not matter beside the rest.
+        plans = list({judged.fingerprint: plan for plan, judged in trials}.values())
         needed = Counter(name for plan in plans for name in plan.fingerprints())
         whole = Plan()
         for plan in plans:
@@ -280,12 +369,11 @@ class Trials:
         ]
 
     def _done(self, outcome: Outcome) -> None:
-        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
-            # A line of its own, even after one that a kill has cut short.
-            file.write("\n" + json.dumps(asdict(outcome)) + "\n")
+        self._note({"results": self._made(outcome.values), **asdict(outcome)})
         number = self._keep(outcome)
         if outcome.error == INTERRUPTED:
             return
+        self.store.keep_results("sweeps", self.run.name)
         told = "failed" if outcome.error else cells.plus_minus(*mean_std(outcome.scores))
         values = ", ".join(f"{key}={value_text(value)}" for key, value in outcome.values.items())
         self.console.out(
@@ -294,9 +382,17 @@ class Trials:
         if outcome.error:
             self.console.out(f"    {outcome.error}", style="red", highlight=False)
 
+    def _note(self, record: Mapping[str, Any]) -> None:
+        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
+            # A line of its own, even after one that a kill has cut short.
+            file.write("\n" + json.dumps(record) + "\n")
+
     def _keep(self, outcome: Outcome) -> int:
         number = self._number(outcome.values)
-        self.outcomes[number] = outcome
+        before = self.outcomes.get(number)
+        # What a draw has given, the same draw does not take away.
+        if not outcome.error or before is None or before.error:
+            self.outcomes[number] = outcome
         return number
 
     def _number(self, values: space.Values) -> int:
@@ -307,9 +403,9 @@ def _key(values: space.Values) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _record(line: str) -> Outcome | None:
-    """A line of trials.jsonl; None for one that is empty or that a kill has cut short."""
+def _record(line: str) -> dict[str, Any]:
+    """A line of trials.jsonl; nothing for one that is empty or that a kill has cut short."""
     try:
-        return Outcome(**json.loads(line))
+        return dict(json.loads(line))
     except json.JSONDecodeError:
-        return None
+        return {}

@@ -18,7 +18,7 @@ import numpy as np
 from raw2s import stages
 from raw2s.config import Cluster, Run, Search, Simplex
 from raw2s.nodes import Node, places, total
-from raw2s.space import Values, trial_run
+from raw2s.space import Values, chosen_run, trial_run
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -221,9 +221,8 @@ def _do(run: Run, search: Search, values: Values, part: Share) -> list[float]:
     from raw2s.trainers.process import quiet
 
     quiet()
-    own = trial_run(run, search, values)
-    check_cluster(own)
-    plan, judged = trial(own)
+    check_cluster(chosen_run(run, search, values))
+    plan, judged = trial(trial_run(run, search, values))
     store = Store(run.storage)
     execute(plan, store, part.cluster, Display(Console(quiet=True)), part.room)
     return trial_scores(judged, run.seeds, store)

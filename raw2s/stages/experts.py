@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from raw2s.config import Ensemble, Model, Training
 from raw2s.stages.data import rows, source_spec
 from raw2s.stages.items import model_source, truth_items
 from raw2s.stages.noise import noise_spec, noisy
-from raw2s.stages.training import commit, device, training_runtime, training_spec
+from raw2s.stages.training import Clock, commit, device, training_runtime, training_spec
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
     labels, source = job.spec["labels"], model_source(job, store)
     truth = noisy(rows(store, job.inputs["splits"], "weak"), job.spec, labels)
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
-    started = time.time()
+    clock = Clock(job, store)
     notes = train_experts(
         partial(model_source, job, store),
         truth_items(truth, source, labels),
@@ -59,7 +58,7 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
         out=store.work(job) / "model",
         work=store.work(job),
         progress=progress,
-        keep=partial(store.keep_work, job),
+        keep=clock.keep,
         recall=partial(store.recall_work, job),
     )
-    commit(job, store, rank, {"rounds": notes}, started)
+    commit(job, store, rank, {"rounds": notes}, clock)

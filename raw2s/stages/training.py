@@ -6,6 +6,7 @@ transformers folder.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -17,9 +18,10 @@ from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
 from raw2s.stages.data import corpus_share, rows, source_spec, table
 from raw2s.stages.items import model_source, truth_items, weak_items
 from raw2s.stages.noise import noise_spec, noisy
-from raw2s.store import Job, Store
+from raw2s.store import Job, Store, write_text
 
 if TYPE_CHECKING:
+    from raw2s.storage import Gather
     from raw2s.trainers.process import Progress
 
 # How, not what: these change no result and so no fingerprint.
@@ -73,7 +75,7 @@ def pretrain(job: Job, store: Store, progress: Progress) -> None:
     scratch = Scratch(**(dict(job.spec) | {"pretraining": pretraining}))
     texts = corpus_share(store, job.inputs["corpus"], pretraining)
     with store.write(job) as (folder, notes):
-        started = time.time()
+        clock = Clock(job, store)
         notes.update(
             train(
                 texts,
@@ -82,10 +84,10 @@ def pretrain(job: Job, store: Store, progress: Progress) -> None:
                 out=folder,
                 work=store.work(job),
                 progress=progress,
-                keep=partial(store.keep_work, job),
+                keep=clock.keep,
             )
         )
-        notes["compute"] = [[started, time.time()]]
+        notes["compute"] = clock.spans()
 
 
 def finetune_job(
@@ -216,7 +218,7 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
         if (row.id, 0) in logprobs and (row.id, 1) in logprobs
     ]
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
-    started = time.time()
+    clock = Clock(job, store)
     out = store.work(job) / "model"
     notes = train_cdpo(
         source,
@@ -227,14 +229,14 @@ def cdpo(job: Job, store: Store, rank: int, progress: Progress) -> None:
         out=out,
         work=store.work(job),
         progress=progress,
-        keep=partial(store.keep_work, job),
+        keep=clock.keep,
     )
     commit(
         job,
         store,
         rank,
         notes | {"pairs": len(items), "too long": len(pairs) - len(items)},
-        started,
+        clock,
     )
 
 
@@ -251,7 +253,7 @@ def _fine_tune(
     from raw2s.trainers.sft import fine_tune
 
     training = Training(**job.spec["training"], checkpoint_steps=job.runtime["checkpoint_steps"])
-    started = time.time()
+    clock = Clock(job, store)
     notes = fine_tune(
         model_source(job, store),
         items,
@@ -263,10 +265,10 @@ def _fine_tune(
         work=store.work(job),
         progress=progress,
         validation=validation,
-        keep=partial(store.keep_work, job),
+        keep=clock.keep,
         recall=partial(store.recall_work, job),
     )
-    commit(job, store, rank, notes | {"rows": len(items)}, started)
+    commit(job, store, rank, notes | {"rows": len(items)}, clock)
 
 
 def device(job: Job) -> dict[str, Any]:
@@ -274,14 +276,35 @@ def device(job: Job) -> dict[str, Any]:
     return {"cpus_per_worker": job.runtime["cpus"], "gpus_per_worker": job.runtime["gpus"]}
 
 
-def commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], started: float) -> None:
+class Clock:
+    """When a job's training computed: up to its last checkpoint in processes that have ended, and
+    since this began in this one."""
+
+    def __init__(self, job: Job, store: Store) -> None:
+        self._job, self._store = job, store
+        self._file = store.work(job) / "compute.json"
+        self._before = json.loads(self._file.read_text()) if self._file.is_file() else []
+        self._started = time.time()
+
+    def spans(self) -> list[list[float]]:
+        """Begin and end of each process's part, Unix seconds."""
+        return [*self._before, [self._started, time.time()]]
+
+    def keep(self, gather: Gather, first: bool = True) -> None:
+        """`raw2s.store.Store.keep_work` after a checkpoint; the time until then has served."""
+        if first:
+            write_text(self._file, json.dumps(self.spans()))
+        self._store.keep_work(self._job, gather, first)
+
+
+def commit(job: Job, store: Store, rank: int, notes: Mapping[str, Any], clock: Clock) -> None:
     """Make what lies in the work folder's `model` the job's artefact (rank 0)."""
     if rank != 0:
         return
     with store.write(job) as (folder, manifest_notes):
         # The work keeps its files until the artefact is in its place.
         shutil.copytree(store.work(job) / "model", folder, copy_function=_link, dirs_exist_ok=True)
-        manifest_notes.update(notes, compute=[[started, time.time()]])
+        manifest_notes.update(notes, compute=clock.spans())
 
 
 def _link(source: str, target: str) -> None:

@@ -26,8 +26,8 @@ SEARCH = {
     "strategy": "Bayesian Multi-Weak + aux",
     "parameters": {
         "strategy.evidential.reg_coef": [1.0, 0.1],
-        # A cluster of two CPUs has no room for four workers.
-        "experiment.strong_training.workers": [1, 4],
+        # A cluster of two CPUs has no room for four workers, whose weak models two trials share.
+        "experiment.weak_training.workers": [1, 4],
     },
 }
 

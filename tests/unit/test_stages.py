@@ -38,7 +38,7 @@ from raw2s.stages.labels import precomputed, precomputed_job, sample_job, save
 from raw2s.stages.preference import pairs, pairs_job
 from raw2s.stages.results import System, results, results_job
 from raw2s.stages.supervision import candidates, candidates_job, supervision, supervision_job
-from raw2s.stages.training import no_progress
+from raw2s.stages.training import Clock, no_progress
 from raw2s.store import Job, Store
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
@@ -541,3 +541,16 @@ def test_a_scorer_of_joint_decoding_need_not_put_candidates_forward(
         f"label.{name}" for name in scorers
     ]
     assert list(table.inputs["candidates"].inputs) == joint["weak"]
+
+
+def test_the_time_of_a_process_that_was_killed_counts_up_to_its_checkpoint(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("student", "t", {})
+    store.work(job).mkdir(parents=True)
+    for now in ([10.0, 30.0, 35.0], [100.0, 104.0, 107.0]):
+        monkeypatch.setattr("time.time", iter(now).__next__)
+        clock = Clock(job, store)
+        clock.keep(lambda files: [files])
+        spans = clock.spans()
+    assert spans == [[10.0, 30.0], [100.0, 107.0]]

@@ -127,6 +127,12 @@ def test_each_student_is_compared_with_the_naive_one_that_is_most_like_it() -> N
         "B aux one_hot": "N aux",
     }  # fmt: skip
     assert cell.naives["B + cDPO"] == "N"
+    of_two = {"strategy": "naive", "label": "N of two", "weak": ["gpt2", "bloom"]}
+    few = {**bayesian, "label": "B of two", "weak": ["bloom", "gpt2"]}
+    single = {"strategy": "single", "weak": ["gpt2"], "label": "S"}
+    _, [cell] = study_run(studied(kind="generation", strategies=[of_two, *asked, few, single]))
+    assert cell.naives["B"] == cell.naives["S"] == "N"
+    assert cell.naives["B of two"] == "N of two"
     _, [cell] = study_run(studied(kind="generation", strategies=asked[:2] + asked[4:5]))
     assert cell.naives["J"] == "N"
     _, [cell] = study_run(studied(kind="generation", strategies=asked[4:5]))

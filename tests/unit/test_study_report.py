@@ -247,6 +247,7 @@ def test_positions_are_to_scale() -> None:
     assert positions(["1", "10", "100"]).tolist() == pytest.approx([0, 1, 2])
     assert positions(["0", "50"]).tolist() == [0, 50]
     assert positions(["soft", "1"]).tolist() == [0, 1]
+    assert positions(["1", "10", "inf"]).tolist() == [0, 1, 2]
 
 
 def write(folder: Path, results: pd.DataFrame, cells: list[Cell], axis: str, **more: Any) -> None:

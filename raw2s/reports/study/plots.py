@@ -51,11 +51,14 @@ def standalone(svg: str) -> str:
 
 def positions(variants: Sequence[str]) -> np.ndarray:
     """Where the variants lie on their axis, (V,): numbers to scale, by their logarithm if they span
-    more than a decade; other names one after the other."""
+    more than a decade; other names, such as "inf", one after the other."""
+    one_by_one = np.arange(len(variants), dtype=np.float64)
     try:
         numbers = np.array([float(variant) for variant in variants])
     except ValueError:
-        return np.arange(len(variants), dtype=np.float64)
+        return one_by_one
+    if not np.isfinite(numbers).all():
+        return one_by_one
     if numbers.min() > 0 and numbers.max() / numbers.min() > _DECADE:
         return np.log10(numbers)
     return numbers
