@@ -81,13 +81,15 @@ def _training(stage: str, model: Model, t: Training) -> Need:
 
 def training_memory(model: Model, t: Training) -> float | None:
     """GiB one worker's device holds for weights, gradients, AdamW's two moments and its copy of the
-    weights (in float32), as the ZeRO stage shares them out; activations come on top."""
+    weights (in float32), as the ZeRO stage shares them out; activations, buffers and what an update
+    takes for a moment come on top."""
     if model.parameters is None:
         return None
     width = _BYTES[t.precision]
     stage, workers = t.zero_stage or 0, t.workers
     weights = width / (workers if stage == 3 else 1)
-    gradients = width / (workers if stage >= 2 else 1)
+    # Stages 1 to 3 add gradients up in float32; stage 1 whole, and its share once more.
+    gradients = 4 / workers + (4 if stage == 1 else 0) if stage else width
     optimiser = _optimiser(t) / (workers if stage >= 1 else 1)
     if t.offload:
         optimiser = 0

@@ -45,7 +45,7 @@ class Training(Strict):
     workers: Positive = 1
     """Ray Train workers a model is trained on."""
     gpus_per_worker: float = Field(0, ge=0)
-    """GPUs each holds; 0: it trains on the CPU over gloo."""
+    """GPUs each holds, of several workers one; 0: it trains on the CPU over gloo."""
     cpus_per_worker: float = Field(1, gt=0)
     """CPUs each holds, and its number of threads on a machine without GPUs."""
     nodes: dict[str, str] = {}
@@ -62,6 +62,15 @@ class Training(Strict):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of workers {self.workers} x "
                 f"micro_batch_size {self.micro_batch_size or 1}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_gpu_a_worker(self) -> Training:
+        if self.workers > 1 and self.gpus_per_worker not in (0, 1):
+            raise ValueError(
+                f"several workers hold one GPU each, or none; gpus_per_worker is "
+                f"{self.gpus_per_worker:g}"
             )
         return self
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import json
 import logging
 import os
 import random
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +34,7 @@ def fresh_process(seed: int) -> Iterator[None]:
 
     accelerate and transformers keep their mode (plain, DeepSpeed, precision) in process-wide
     singletons and in the environment, the random generators go on where the last training left
-    them, and its model may still lie on the GPU.
+    them, and its model may still lie on the GPU, where DeepSpeed holds it.
     """
     import numpy as np
     import torch
@@ -39,6 +42,7 @@ def fresh_process(seed: int) -> Iterator[None]:
 
     from raw2s.models.memory import release
 
+    _let_go()
     release()
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
@@ -50,6 +54,18 @@ def fresh_process(seed: int) -> Iterator[None]:
         yield
     finally:
         _without_deepspeed()
+
+
+def _let_go() -> None:
+    """Empty the list and the cache in which DeepSpeed keeps every model of a training with ZeRO-3,
+    and by their hooks its gradients and its optimiser, as long as the process lives."""
+    offload = sys.modules.get("deepspeed.runtime.zero.parameter_offload")
+    if offload is None:
+        return
+    offload.FWD_MODULE_STACK.clear()
+    for found in gc.get_objects():
+        if isinstance(found, functools._lru_cache_wrapper) and "deepspeed" in str(found.__module__):
+            found.cache_clear()
 
 
 def _without_deepspeed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from raw2s.config import Training
 from raw2s.stages.training import no_progress
-from raw2s.trainers.process import Progress
+from raw2s.trainers.process import Progress, fresh_process
 
 TEXTS = [f"the {a} {b} of {c} is {d}" for a in "abcd" for b in "efgh" for c in "ijkl" for d in "mn"]
 ROWS = 16
@@ -130,6 +132,7 @@ def settings(zero: Any, workers: int, precision: Any = "float32") -> Training:
     return Training(
         epochs=2, batch_size=8, micro_batch_size=2, learning_rate=1e-3, schedule="constant",
         zero_stage=zero, workers=workers, precision=precision,
+        gradient_checkpointing=zero == 3 and precision == "bfloat16",
     )  # fmt: skip
 
 
@@ -204,6 +207,9 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
                 train("generation", config["base"], out, again, kill_after(2))
             notes = train("generation", config["base"], out, again)
             assert notes["from_step"] == 2
+        with fresh_process(0):
+            # The next training would have all of the memory.
+            assert not [kept for kept in gc.get_objects() if isinstance(kept, PreTrainedModel)]
 
     TorchTrainer(
         loop,

@@ -106,6 +106,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"experiments.slots.ensembles": [{"name": "b", "of": "gpt2", "choices": 4}]},
         "`choices` goes with `epsilon: chance`",
     ),
+    (
+        {"experiments.slots.strong_training": {"workers": 2, "gpus_per_worker": 0.5}},
+        "several workers hold one GPU each, or none; gpus_per_worker is 0.5",
+    ),
     ({"experiments.slots.ensembles": [{"name": "b", "of": "gpt2", "epsilon": 1.5}]}, "epsilon"),
     (
         {

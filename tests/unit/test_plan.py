@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from raw2s import config
-from raw2s.checks import Need, checkpoint_size
+from raw2s.checks import Need, checkpoint_size, training_memory
 from raw2s.config import Model, Training
 from raw2s.nodes import Node
 from raw2s.plan import room, show_plan
@@ -56,6 +56,20 @@ def test_the_size_of_a_checkpoint(zero: Any, precision: Any, bytes_each: int) ->
     model = Model(name="llama", path="someone/llama", parameters=2**30)
     training = Training(zero_stage=zero, precision=precision, workers=2, batch_size=2)
     assert checkpoint_size(model, training) == bytes_each
+
+
+@pytest.mark.parametrize(
+    ("zero", "precision", "bytes_each"),
+    [
+        (None, "float32", 16), (None, "autocast", 16), (0, "bfloat16", 16),
+        # Gradients are added up in float32: by stage 1 whole, its half once more, then by halves.
+        (1, "bfloat16", 2 + 6 + 6), (2, "bfloat16", 2 + 2 + 6), (3, "bfloat16", 1 + 2 + 6),
+    ],
+)  # fmt: skip
+def test_what_a_worker_holds(zero: Any, precision: Any, bytes_each: int) -> None:
+    model = Model(name="llama", path="someone/llama", parameters=2**30)
+    training = Training(zero_stage=zero, precision=precision, workers=2, batch_size=2)
+    assert training_memory(model, training) == bytes_each
 
 
 def test_a_plan_without_a_cluster_says_what_is_done(tmp_path: Path) -> None:
