@@ -57,14 +57,21 @@ def fresh_process(seed: int) -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """Empty the list and the cache in which DeepSpeed keeps every model of a training with ZeRO-3,
-    and by their hooks its gradients and its optimiser, as long as the process lives."""
-    offload = sys.modules.get("deepspeed.runtime.zero.parameter_offload")
-    if offload is None:
+    """End DeepSpeed's engines, whose hooks hold a model, its gradients and its optimiser where
+    Python cannot see it, and empty the list and the cache in which ZeRO-3 keeps every model that it
+    has trained as long as the process lives."""
+    if "deepspeed" not in sys.modules:
         return
-    offload.FWD_MODULE_STACK.clear()
+    from deepspeed.runtime.engine import DeepSpeedEngine
+    from deepspeed.runtime.zero import parameter_offload
+
+    parameter_offload.FWD_MODULE_STACK.clear()
     for found in gc.get_objects():
-        if isinstance(found, functools._lru_cache_wrapper) and "deepspeed" in str(found.__module__):
+        # Not isinstance, which asks what a weak reference may no longer have.
+        if issubclass(type(found), DeepSpeedEngine):
+            found.destroy()
+        is_cache = issubclass(type(found), functools._lru_cache_wrapper)
+        if is_cache and "deepspeed" in str(found.__module__):
             found.cache_clear()
 
 
