@@ -165,17 +165,16 @@ class Trials:
         """Do what is missing."""
         from raw2s.orchestration.cluster import nodes
 
-        told = [outcome.values for outcome in self._told()[0].values()]
-        plans = [self._trial(values)[0] for values in known or told if self._made(values)]
+        begun = known or [outcome.values for outcome in self._told()[0].values()]
+        plans = [self._trial(values)[0] for values in begun if self._made(values)]
         jobs = [job for plan in plans for stage in plan.stages for job in plan.jobs(stage)]
         mend(jobs, self.store, self.console)
         self.read(known)
-        failed = [outcome.values for outcome in self.outcomes.values() if outcome.error]
         done = {_key(o.values) for o in self.outcomes.values() if not o.error}
-        todo = [values for values in known or failed if _key(values) not in done]
-        todo = [values for values in todo if self._made(values) and self._fits(values)]
+        todo = [values for values in begun if _key(values) not in done and self._made(values)]
+        todo = [values for values in todo if self._fits(values)]
         asked = 0 if known else self.search.trials or 0
-        left = max(0, asked - len(self.outcomes) - self.repeated)
+        left = max(0, asked - len(begun) - self.repeated)
         probes = space.drawn(self.search, _PROBES) if left else []
         probes = [v for v in probes if self._made(v) and not self._has_no_room(v)]
         if done:
@@ -298,7 +297,7 @@ class Trials:
     def _fits(self, values: space.Values) -> bool:
         """Whether the cluster has room for the trial; one without fails here."""
         if error := self._has_no_room(values):
-            self._done(Outcome(values, [], math.nan, error))
+            self._done(Outcome(values, [], 0.0, error))
         return not error
 
     def _told(self) -> tuple[dict[str, Outcome], int]:
