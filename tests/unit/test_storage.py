@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from raw2s.errors import StorageError
 from raw2s.integrity import remove_damaged
-from raw2s.stages.training import commit
+from raw2s.stages.training import Clock, commit
 from raw2s.storage import cache
 from raw2s.storage import lease as leases
 from raw2s.store import Job, Store
@@ -390,9 +390,9 @@ def test_a_model_is_kept_until_its_artefact_is_in_place(
 
     with monkeypatch.context() as patched, pytest.raises(StorageError, match="no space"):
         patched.setattr(store.storage, "publish", full)
-        commit(job, store, 0, {}, 0.0)
+        commit(job, store, 0, {}, Clock(job, store))
     assert expert.read_text() == "weights"
-    commit(job, store, 0, {}, 0.0)
+    commit(job, store, 0, {}, Clock(job, store))
     assert (store.path(job) / "expert-0" / "model.safetensors").read_text() == "weights"
     assert store.fault(job) == "" and not store.work(job).exists()
 
