@@ -316,9 +316,7 @@ class Trials:
             if not space.contains(self.search, values) or self._made(values) != results:
                 continue
             well += not outcome.error
-            # What a draw has given, the same draw does not take away.
-            if not outcome.error or key not in told or told[key].error:
-                told[key] = outcome
+            told[key] = _kept(told.get(key), outcome)
         return told, well
 
     def _is_there(self, judged: Job) -> bool:
@@ -333,9 +331,9 @@ class Trials:
         """The name of the model that the trials are judged by, as the best of them has it."""
         done = not all(outcome.error for outcome in self.outcomes.values())
         values = self.outcomes[self.best()].values if done else {}
-        (experiment,) = space.trial_run(self.run, self.search, values).experiments.values()
-        (strategy,) = experiment.strategies
-        return strategy.cdpo_name if strategy.cdpo else strategy.name
+        _, judged = self._trial(values)
+        # One system, the same for each seed.
+        return str(judged.spec["systems"][0][0])
 
     def _make_shared(self, trials: Sequence[tuple[Plan, Job]]) -> list[Job]:
         """Make what several trials need, what all need first; returns what is left to them."""
@@ -388,10 +386,7 @@ class Trials:
 
     def _keep(self, outcome: Outcome) -> int:
         number = self._number(outcome.values)
-        before = self.outcomes.get(number)
-        # What a draw has given, the same draw does not take away.
-        if not outcome.error or before is None or before.error:
-            self.outcomes[number] = outcome
+        self.outcomes[number] = _kept(self.outcomes.get(number), outcome)
         return number
 
     def _number(self, values: space.Values) -> int:
@@ -400,6 +395,11 @@ class Trials:
 
 def _key(values: space.Values) -> str:
     return json.dumps(values, sort_keys=True)
+
+
+def _kept(before: Outcome | None, outcome: Outcome) -> Outcome:
+    """What counts of two equal draws: what one has given, the other does not take away."""
+    return before if before and outcome.error and not before.error else outcome
 
 
 def _record(line: str) -> dict[str, Any]:

@@ -52,13 +52,12 @@ def standalone(svg: str) -> str:
 def positions(variants: Sequence[str]) -> np.ndarray:
     """Where the variants lie on their axis, (V,): numbers to scale, by their logarithm if they span
     more than a decade; other names, such as "inf", one after the other."""
-    one_by_one = np.arange(len(variants), dtype=np.float64)
     try:
         numbers = np.array([float(variant) for variant in variants])
     except ValueError:
-        return one_by_one
+        numbers = np.full(len(variants), np.nan)
     if not np.isfinite(numbers).all():
-        return one_by_one
+        return np.arange(len(variants), dtype=np.float64)
     if numbers.min() > 0 and numbers.max() / numbers.min() > _DECADE:
         return np.log10(numbers)
     return numbers
