@@ -18,30 +18,18 @@ import numpy as np
 from raw2s import stages
 from raw2s.config import Cluster, Run, Search, Simplex
 from raw2s.nodes import Node, places, total
-from raw2s.space import Values, chosen_run, trial_run
+from raw2s.search.log import INTERRUPTED, Outcome
+from raw2s.search.space import Values, chosen_run, trial_run
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
     from ray.tune.search import Searcher
 
-
-INTERRUPTED = "interrupted"
-"""The error of a trial of which no more is known than that it has started."""
 # Workers or actors that start together, the CPUs and GPUs of each, and their nodes' labels.
 _Unit = tuple[int, float, float, tuple[tuple[str, str], ...]]
 # Optuna's stand-ins for weights lie strictly between 0 and 1.
 _LEAST = 1e-9
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial: the scores of its seeds, or an error in one line; its seconds."""
-
-    values: Values
-    scores: list[float]
-    seconds: float
-    error: str = ""
 
 
 @dataclass(frozen=True)

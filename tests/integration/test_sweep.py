@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from raw2s import config, space
+from raw2s import config
 from raw2s.pipeline import trial
+from raw2s.search import space
 from raw2s.store import Store
 
 ROOT = Path(__file__).parents[2]

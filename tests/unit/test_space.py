@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raw2s import config, space
+from raw2s import config
 from raw2s.errors import ConfigError
 from raw2s.pipeline import recipe, trial
+from raw2s.search import space
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 

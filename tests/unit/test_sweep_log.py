@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from raw2s import config, space
+from raw2s import config
 from raw2s.config import Run
 from raw2s.errors import ConfigError
-from raw2s.orchestration.trials import INTERRUPTED, Outcome
+from raw2s.search.log import INTERRUPTED, Outcome
+from raw2s.search.space import Values
 from raw2s.store import Store
-from raw2s.sweep import Trials, _known
+from raw2s.sweep import Trials
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 GAMMA = "strategy.auxiliary.gamma_max"
@@ -44,9 +45,9 @@ def swept(
     return Trials(folder, settings, settings.sweep, Console(quiet=True))
 
 
-def finish(trials: Trials, values: space.Values, score: float) -> None:
+def finish(trials: Trials, values: Values, score: float) -> None:
     """Leave results of five rows as the trial would."""
-    _, judged = trials._trial(values)
+    _, judged = trials.draws.trial(values)
     rows = pd.DataFrame({"kind": "classification", "role": "student", "system": "S", "seed": 0,
                          "item": range(5), "c0": np.arange(5) < round(5 * score)})  # fmt: skip
     if not trials.store.has(judged):
@@ -60,7 +61,7 @@ def test_a_parameter_that_changes_nothing_is_refused(method: str, tmp_path: Path
         parameters = {GAMMA: [0.1, 0.2], "experiment.cdpo.beta": betas}
         more = {} if method == "grid" else {"method": method, "trials": 6}
         trials = swept(tmp_path, parameters, experiment=experiment, **more)
-        trials.check(_known(trials.search))
+        trials.draws.check()
 
     with pytest.raises(ConfigError, match="experiment.cdpo.beta changes nothing of Bayesian"):
         check("topics", [0.1, 2.0])
@@ -76,12 +77,12 @@ def test_a_parameter_may_matter_beside_some_values_only(tmp_path: Path) -> None:
         "strategy.evidential.reg_coef": [0.0, 0.1],
     }
     trials = swept(tmp_path, parameters)
-    trials.check(_known(trials.search))
+    trials.draws.check()
 
 
 def test_equal_draws_are_one_trial(tmp_path: Path) -> None:
     trials = swept(tmp_path, {GAMMA: [0.1, 0.2]}, method="random", trials=16)
-    assert sorted(values[GAMMA] for values in _known(trials.search)) == [0.1, 0.2]
+    assert sorted(values[GAMMA] for values in trials.draws.known) == [0.1, 0.2]
 
 
 def test_what_the_log_tells_of_another_configuration_does_not_count(
@@ -105,14 +106,14 @@ def test_what_the_log_tells_of_another_configuration_does_not_count(
     assert kept == ["sweeps"] * 3
 
     again = swept(tmp_path, **search)
-    again.read([])
+    again.read()
     assert {n: (o.scores, o.seconds, o.error) for n, o in again.outcomes.items()} == {
         0: ([0.2], 0.1, ""), 1: ([0.6], 1.0, ""),
     }  # fmt: skip
     assert again.repeated == 1
 
     other = swept(tmp_path, **search, seeds=[0, 1])
-    other.read([])
+    other.read()
     assert (other.outcomes, other.repeated) == ({}, 0)
 
 
@@ -123,10 +124,10 @@ def test_a_draw_that_makes_no_configuration_stays_a_failure(tmp_path: Path) -> N
     }  # fmt: skip
     wrong = {"experiment.strong_training.workers": 3}
     first = swept(tmp_path, **search)
-    assert first._made(wrong) == ""
+    assert first.draws.results(wrong) == ""
     first._done(Outcome(wrong, [], 0.1, "ConfigError: no"))
     again = swept(tmp_path, **search)
-    again.read([])
+    again.read()
     assert again.outcomes == {0: Outcome(wrong, [], 0.1, "ConfigError: no")}
 
 
@@ -134,29 +135,29 @@ def test_a_damaged_result_is_no_result(tmp_path: Path) -> None:
     values = {GAMMA: 0.1}
     trials = swept(tmp_path, {GAMMA: [0.1, 0.2]})
     finish(trials, values, 0.4)
-    trials.read(_known(trials.search))
+    trials.read()
     assert trials.outcomes[0].scores == [0.4]
-    file = trials.store.path(trials._trial(values)[1]) / "results.parquet"
+    file = trials.store.path(trials.draws.trial(values)[1]) / "results.parquet"
     file.write_bytes(file.read_bytes()[:-9])
     trials = swept(tmp_path, {GAMMA: [0.1, 0.2]})
-    trials.read(_known(trials.search))
+    trials.read()
     assert trials.outcomes == {}
 
 
 def test_only_what_the_sweep_tested_is_called_tested(tmp_path: Path) -> None:
     parameters = {GAMMA: [0.1, 0.2]}
     trials = swept(tmp_path, parameters)
-    for values, score in zip(_known(trials.search), (0.4, 0.6), strict=True):
+    for values, score in zip(trials.draws.known, (0.4, 0.6), strict=True):
         finish(trials, values, score)
         # A run of the same configuration may have been tested before.
-        with trials.store.write(trials._test(values)):
+        with trials.store.write(trials.draws.test(values)):
             pass
-    trials.read(_known(trials.search))
+    trials.read()
     assert not trials.table()["tested"].any()
     trials.test()
     assert list(trials.table()["tested"]) == [False, True]
     again = swept(tmp_path, parameters)
-    again.read(_known(again.search))
+    again.read()
     assert list(again.table()["tested"]) == [False, True]
     log = (tmp_path / "sweep" / "trials.jsonl").read_text().split("\n")
     assert sum("tested" in json.loads(line) for line in log if line) == 1
@@ -166,7 +167,7 @@ def test_the_page_names_the_model_that_is_judged(tmp_path: Path) -> None:
     slots = swept(tmp_path, {GAMMA: [0.1, 0.2]}, experiment="slots")
     assert slots._judged() == "Bayesian Multi-Weak + aux + cDPO"
     topics = swept(tmp_path, {"strategy.auxiliary": [None, {"gamma_max": 0.5}]})
-    for values, score in zip(_known(topics.search), (0.6, 0.4), strict=True):
+    for values, score in zip(topics.draws.known, (0.6, 0.4), strict=True):
         finish(topics, values, score)
-    topics.read(_known(topics.search))
+    topics.read()
     assert topics._judged() == "Bayesian Multi-Weak"

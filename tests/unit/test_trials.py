@@ -11,7 +11,8 @@ import pytest
 from raw2s.config import Between, Cluster, Search, Simplex
 from raw2s.nodes import Node
 from raw2s.orchestration import trials
-from raw2s.orchestration.trials import Outcome, share
+from raw2s.orchestration.trials import share
+from raw2s.search.log import Outcome
 from raw2s.store import Job
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,11 @@ from raw2s.config.sweep import Parameter
 
 Values = dict[str, Any]
 """A trial's parameters: a value for each dotted key."""
+
+
+def key_of(values: Values) -> str:
+    """What equal values have in common."""
+    return json.dumps(values, sort_keys=True)
 
 
 def grid(search: Search) -> list[Values]:
