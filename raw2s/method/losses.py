@@ -143,7 +143,7 @@ def sequence_loss(
     target_logprob: Tensor,
     sequence_weight: Tensor,
     *,
-    rows: Tensor | None = None,
+    places: Tensor | None = None,
     loss: Loss = "cross_entropy",
     target_kind: TargetKind = "full",
     gamma: float = 0.0,
@@ -154,48 +154,51 @@ def sequence_loss(
 ) -> Tensor:
     """Sum over sequences of weight x mean loss over their target tokens (Eq. 11): a scalar.
 
-    logits (S, T, V), where logits[:, t] predict labels[:, t]. With rows (S,) they are (R, T, V) and
-    sequence s is predicted by logits[rows[s]]: a text that several weak models wrote is read once.
-    labels (S, T) int64, -100 is no target; target_logprob (S, T) log t of the label tokens (read at
-    targets only); sequence_weight (S,) lambda. token_weight (S, T), >= 0, read at targets only,
-    multiplies each token's loss before the mean over a sequence's T_i targets, which still divides
-    by T_i; None is 1 everywhere. The caller divides by the number of prompts.
+    logits (S, T, V), where logits[:, t] predict labels[:, t]. With places (S, T), read at targets
+    only, they are (P, V) and logits[places[s, t]] predict labels[s, t]: what no target needs is not
+    computed, and a text that several weak models wrote is read once. labels (S, T) int64, -100 is
+    no target; target_logprob (S, T) log t of the label tokens (read at targets only);
+    sequence_weight (S,) lambda. token_weight (S, T), >= 0, read at targets only, multiplies each
+    token's loss before the mean over a sequence's T_i targets, which still divides by T_i; None is
+    1 everywhere. The caller divides by the number of prompts.
 
     target_kind `full` is the soft label over all tokens: `binary_kl` for cross_entropy (equal but
     for the target's entropy), `soft_label_evidential_loss` for evidential, whose tail is detached
     with `detach_tail`. `label_only`: t at the label and nothing elsewhere. `one_hot`: t = 1. gamma
     mixes in the loss against the student's argmax at each position. `max_regulariser` cuts each
-    token's regulariser, for `label_only` t L_REG(label). Raises ValueError for shapes
-    that do not fit, no sequences, and a sequence without targets; with `validate` also for
-    non-finite logits, labels outside [0, V), t > 1, and weights that are negative or not finite.
+    token's regulariser, for `label_only` t L_REG(label). Raises ValueError for shapes that do not
+    fit, no sequences, and a sequence without targets; with `validate` also for non-finite logits,
+    labels outside [0, V), places outside [0, P), t > 1, and weights that are negative or not
+    finite.
     """
-    check_shape("logits", logits.shape, ("S", "T", "V"))
-    if rows is None:
-        rows = torch.arange(len(logits), device=logits.device)
-    check_shape("rows", rows.shape, ("S",))
-    if validate:
-        check_indices("rows", rows, len(logits))
+    if places is None:
+        check_shape("logits", logits.shape, ("S", "T", "V"))
+        shape = logits.shape[:2]
+    else:
+        check_shape("logits", logits.shape, ("P", "V"))
+        check_shape("places", places.shape, ("S", "T"))
+        shape = places.shape
     for name, tensor in (
         ("labels", labels),
         ("target_logprob", target_logprob),
         ("token_weight", token_weight),
     ):
         if tensor is not None:
-            check_shape(name, tensor.shape, (len(rows), logits.shape[1]))
-    check_shape("sequence_weight", sequence_weight.shape, rows.shape)
+            check_shape(name, tensor.shape, shape)
+    check_shape("sequence_weight", sequence_weight.shape, shape[:1])
     wanted = labels != IGNORED
     counts = wanted.sum(-1)
     fault = f"is {IGNORED} everywhere"
     refuse_tensor(counts == 0, "labels", labels.shape, fault, labels[:, 0])
     # Prompts and padding are most positions: every copy below is of the target positions only.
-    sequence, position = wanted.nonzero(as_tuple=True)
-    z = logits[rows[sequence], position]
-    label, log_t = labels[wanted], target_logprob[wanted]
+    if validate and places is not None:
+        check_indices("places", places.where(wanted, 0), len(logits))
+    read = wanted if places is None else places[wanted]
+    z, label, log_t = logits[read], labels[wanted], target_logprob[wanted]
     if validate:
         if not are_finite(z):
-            read = torch.zeros(logits.shape[:2], dtype=torch.bool, device=logits.device)
-            read[rows[sequence], position] = True
-            wrong = read.unsqueeze(-1) & ~torch.isfinite(logits)
+            wrong = torch.zeros_like(logits, dtype=torch.bool)
+            wrong[read] = ~torch.isfinite(z)
             refuse_tensor(wrong, "logits", logits.shape, "is not finite", logits)
         # What is no target is read as 0, which is fine everywhere.
         check_indices("labels", labels.where(wanted, 0), logits.shape[-1])

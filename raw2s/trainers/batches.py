@@ -84,10 +84,11 @@ class ClassificationCollator:
 
 @dataclass(frozen=True)
 class GenerationCollator:
-    """Batches of S sequences, R of them different: input_ids, attention_mask (R, T); rows (S,), the
-    place of each sequence among the R; labels, units, unit_logprobs, token_weights (S, T-1),
-    already shifted: position t is about token t + 1, -100 and -1 where it is no target;
-    sequence_weights (S,), each divided by the number of prompts in the batch."""
+    """Batches of S sequences, R of them different: input_ids, attention_mask (R, T); read (R, T),
+    at which P positions the next token is some sequence's target; labels, units, unit_logprobs,
+    token_weights and places among the P (S, T-1), already shifted: position t is about token t + 1,
+    -100 and -1 where it is no target; sequence_weights (S,), each divided by the number of prompts
+    in the batch."""
 
     pad_token_id: int
 
@@ -108,12 +109,22 @@ class GenerationCollator:
             factors.append([0.0] * skipped + (s.token_weights or [1.0] * len(completion)))
             first_unit += len(values)
         ids = distinct(sequences)
-        places = {row: place for place, row in enumerate(ids)}
+        number = {row: n for n, row in enumerate(ids)}
+        targets = _pad(labels, -100, torch.long)
+        of_text = torch.tensor([number[tuple(s.input_ids)] for s in sequences])
+        sequence, position = (targets != -100).nonzero(as_tuple=True)
+        input_ids = _pad(ids, self.pad_token_id, torch.long)
+        read = torch.zeros(input_ids.shape, dtype=torch.bool)
+        read[of_text[sequence], position] = True
+        order = (read.flatten().cumsum(0) - 1).view(read.shape)
+        places = torch.full_like(targets, -1)
+        places[sequence, position] = order[of_text[sequence], position]
         return {
-            "input_ids": _pad(ids, self.pad_token_id, torch.long),
+            "input_ids": input_ids,
             "attention_mask": _pad([[1] * len(row) for row in ids], 0, torch.long),
-            "rows": torch.tensor([places[tuple(s.input_ids)] for s in sequences]),
-            "labels": _pad(labels, -100, torch.long),
+            "read": read,
+            "places": places,
+            "labels": targets,
             "units": _pad(units, -1, torch.long),
             "unit_logprobs": _pad(logprobs, 0.0, torch.float32),
             "token_weights": _pad(factors, 0.0, torch.float32),

@@ -82,7 +82,7 @@ def batch_loss(
 ) -> torch.Tensor:
     """The loss of one batch of either collator (see `raw2s.trainers.batches`); a scalar.
 
-    logits: (B, K) of a classifier, or (R, T, V) of a language model that has read input_ids.
+    logits: (B, K) of a classifier, or (P, V) of a language model at the positions to be `read`.
     on_regulariser is called with the evidential regulariser's values before they are cut; predict
     gives the student's own classes (B,) of logits (B, K), their argmax without it.
     """
@@ -101,14 +101,12 @@ def batch_loss(
             example_weight=batch["example_weight"],
             **shared,
         )
-    shifted, labels = logits[:, :-1], batch["labels"]
+    labels, places = batch["labels"], batch["places"]
     target_logprob = torch.zeros_like(batch["unit_logprobs"], dtype=torch.float32)
     if loss.target != "one_hot":
         used = labels != -100
         with torch.no_grad():
-            sequence, position = used.nonzero(as_tuple=True)
-            z = shifted[batch["rows"][sequence], position]
-            confidence = z.float().softmax(-1).amax(-1)
+            confidence = logits.float().softmax(-1).amax(-1)[places[used]]
             target_logprob[used] = split_logprob(
                 batch["unit_logprobs"][used],
                 batch["units"][used],
@@ -117,11 +115,11 @@ def batch_loss(
                 temperature=loss.temperature,
             )
     return losses.sequence_loss(
-        shifted,
+        logits,
         labels,
         target_logprob,
         batch["sequence_weights"],
-        rows=batch["rows"],
+        places=places,
         target_kind=loss.target,
         token_weight=batch["token_weights"],
         **shared,
@@ -184,10 +182,13 @@ class SupervisedTrainer(ExactInputs):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The batch's loss; the schedules follow the share of steps done."""
+        # The output layer runs where there is a target: prompts have none.
+        some = {"logits_to_keep": inputs["read"]} if "read" in inputs else {}
         outputs = model(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             use_cache=False,
+            **some,
         )
         progress = self.state.global_step / max(1, self.state.max_steps)
         limited = self.loss.evidential.max_regulariser is not None

@@ -245,11 +245,14 @@ def test_sequences_may_share_their_logits(loss: Any, kind: Any) -> None:
     rows = torch.tensor([2, 0, 2])
     options: dict[str, Any] = {"loss": loss, "target_kind": kind, "gamma": 0.2}
     apart = sequence_loss(z[rows], labels, log_t, weight, **options)
-    shared = sequence_loss(z, labels, log_t, weight, rows=rows, **options)
+    places = rows[:, None] * z.shape[1] + torch.arange(z.shape[1])
+    # What is no target has no place.
+    places = places.where(labels != -100, -1)
+    shared = sequence_loss(z.flatten(0, 1), labels, log_t, weight, places=places, **options)
     torch.testing.assert_close(shared, apart)
     torch.testing.assert_close(grad(shared, z), grad(apart, z))
-    with pytest.raises(ValueError, match="rows"):
-        sequence_loss(z, labels, log_t, weight, rows=torch.tensor([0, 3, 1]), **options)
+    with pytest.raises(ValueError, match="places"):
+        sequence_loss(z[0], labels, log_t, weight, places=places, **options)
 
 
 @pytest.mark.parametrize("regulariser", ["per_label", "mixed"])
