@@ -54,8 +54,8 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
     console.print(table)
     console.print(
         "Memory: weights, gradients and optimiser state; activations come on top. A model in "
-        "training has a checkpoint in the storage (with keep_best also its best), and one more "
-        "while it is written.",
+        "training has a checkpoint in the storage, and one more while it is written, and with "
+        "keep_best the weights of its best epoch.",
         style="dim",
     )
     if have is not None:

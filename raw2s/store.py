@@ -135,10 +135,9 @@ class Store:
         `first`: the rank that tells of its machine's files."""
         self.storage.keep(_work(job), gather, first)
 
-    def recall_work(self, job: Job, wanted: Callable[[Path], bool] = lambda path: True) -> None:
-        """Bring here what was kept of the unfinished work, if it lies elsewhere; only files whose
-        paths here are `wanted`."""
-        self.storage.recall(_work(job), wanted)
+    def recall_work(self, job: Job) -> None:
+        """Bring here what was kept of the unfinished work, if it lies elsewhere."""
+        self.storage.recall(_work(job))
 
     def clear_work(self, job: Job) -> None:
         """Remove what this machine has of the work, once the artefact is there."""
@@ -247,7 +246,7 @@ class Store:
 
     def recall_results(self, kind: str, name: str) -> None:
         """Bring such a folder here, if it lies elsewhere."""
-        self.storage.recall(f"{kind}/{name}", lambda path: True)
+        self.storage.recall(f"{kind}/{name}")
 
 
 def _place(job: Job) -> str:

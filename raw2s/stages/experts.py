@@ -59,6 +59,5 @@ def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:
         work=store.work(job),
         progress=progress,
         keep=clock.keep,
-        recall=partial(store.recall_work, job),
     )
     commit(job, store, rank, {"rounds": notes}, clock)

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raw2s.config import Auxiliary, Cdpo, Evidential, Model, Strategy, Training
@@ -266,7 +265,6 @@ def _fine_tune(
         progress=progress,
         validation=validation,
         keep=clock.keep,
-        recall=partial(store.recall_work, job),
     )
     commit(job, store, rank, notes | {"rows": len(items)}, clock)
 

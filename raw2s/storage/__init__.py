@@ -61,9 +61,8 @@ class Storage(Protocol):
         """Let other machines find what lies below `local` at this place. Every rank calls it;
         `first`: the one that tells of its machine's files."""
 
-    def recall(self, place: str, wanted: Callable[[Path], bool]) -> None:
-        """Bring below `local` what another machine has kept, of the files that are wanted there;
-        what else is here stays."""
+    def recall(self, place: str) -> None:
+        """Make what lies below `local` what another machine has kept, if anything."""
 
     def forget(self, place: str) -> None:
         """Remove what was kept, here too."""

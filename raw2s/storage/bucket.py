@@ -207,14 +207,10 @@ class Bucket:
             named = {told["key"] for told in index.values()} | {f"{place}/{INDEX}"}
             self._delete(key for key, _ in self._list(f"{place}/") if key not in named)
 
-    def recall(self, place: str, wanted: Callable[[Path], bool]) -> None:
-        """Make a local folder, of the files wanted, what its index says; without an index none of
-        them stays."""
+    def recall(self, place: str) -> None:
+        """Make a local folder what its index says; without an index nothing of it stays."""
         folder = self.local / place
-        index, here = (
-            {name: told for name, told in files.items() if wanted(folder / name)}
-            for files in (self._index(place), _versions(folder))
-        )
+        index, here = self._index(place), _versions(folder)
         for name in here.keys() - index.keys():
             (folder / name).unlink()
         missing = {n: told for n, told in index.items() if here.get(n, {}).get("at") != told["at"]}

@@ -106,7 +106,7 @@ class Folder:
     def keep(self, place: str, gather: object, first: bool = True) -> None:
         """Nothing to do: it lies where all see it."""
 
-    def recall(self, place: str, wanted: Callable[[Path], bool]) -> None:
+    def recall(self, place: str) -> None:
         """Nothing to do: it lies where all see it."""
 
     def forget(self, place: str) -> None:

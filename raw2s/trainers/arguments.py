@@ -9,12 +9,11 @@ from raw2s.config import Training
 
 
 def trainer_arguments(
-    training: Training, *, work: Path, logs: Path, learning_rate: float, validate: bool
+    training: Training, *, work: Path, logs: Path, learning_rate: float
 ) -> dict[str, Any]:
     """Keyword arguments for `transformers.TrainingArguments` (TRL's DPOConfig is a subclass).
 
-    `work` takes the checkpoints, `logs` the TensorBoard files; with `validate` and
-    `training.keep_best` the epoch of the lowest validation loss is the one kept.
+    `work` takes the checkpoints, `logs` the TensorBoard files.
     """
     import os
 
@@ -23,7 +22,6 @@ def trainer_arguments(
     # transformers' "constant" has no warm-up.
     constant = training.schedule == "constant"
     micro = training.micro_batch_size or training.batch_size // training.workers
-    keep_best = validate and training.keep_best
     arguments: dict[str, Any] = {
         "output_dir": str(work),
         "num_train_epochs": training.epochs,
@@ -37,12 +35,9 @@ def trainer_arguments(
         "optim": "adamw_torch",
         "bf16": training.precision != "float32",
         "gradient_checkpointing": training.gradient_checkpointing,
-        "eval_strategy": "epoch" if keep_best else "no",
-        "save_strategy": "epoch" if keep_best else "steps",
+        "save_strategy": "steps",
         "save_steps": training.checkpoint_steps,
         "save_total_limit": 1,
-        "load_best_model_at_end": keep_best,
-        "metric_for_best_model": "eval_loss" if keep_best else None,
         "logging_steps": 10,
         "logging_first_step": True,
         "report_to": ["tensorboard"],

@@ -85,7 +85,6 @@ def train_cdpo(
             work=work,
             logs=out / "tensorboard",
             learning_rate=training.learning_rate,
-            validate=False,
         )
         config = DPOConfig(
             **arguments,

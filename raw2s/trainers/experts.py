@@ -25,7 +25,7 @@ from raw2s.models.loading import load_tokenizer
 from raw2s.store import write_text
 from raw2s.trainers.batches import ClassificationItem, GenerationItem
 from raw2s.trainers.mistakes import mistakes, samples
-from raw2s.trainers.process import Keep, Progress, Recall, first_of_machine, keep_all
+from raw2s.trainers.process import Keep, Progress, agreed, first_of_machine, keep_all
 from raw2s.trainers.sft import Items, Loss, fine_tune
 
 Rounds = Boosting | Bagging
@@ -46,13 +46,12 @@ def train_experts(
     work: Path,
     progress: Progress,
     keep: Keep | None = None,
-    recall: Recall | None = None,
 ) -> dict[str, Any]:
     """Train the rounds' experts and write their committee into `out`.
 
     source: says where the weak model is, each time it is read: a node may not keep it for hours.
     items, validation: as for `fine_tune`, against the ground truth. `work` holds what a killed call
-    goes on from; `keep` and `recall` are called as for `fine_tune`, `keep` after each round too.
+    goes on from; `keep` is called as for `fine_tune` and after each round.
     Returns each round's error, the experts kept with their votes, and why the rounds ended; without
     an expert that beats epsilon the first stands alone. Raises ValueError for an epsilon that is 0
     or 1.
@@ -94,7 +93,6 @@ def train_experts(
             progress=partial(_of_all_rounds, progress, number, ensemble.rounds),
             validation=validation,
             keep=keep,
-            recall=recall,
         )
         rounds = _agreed(ensemble, judge)
         _forget(work / f"round-{number}")
@@ -173,10 +171,8 @@ def _rounds(ensemble: Ensemble, state: Mapping[str, Any]) -> Rounds:
 
 def _agreed(ensemble: Ensemble, decide: Callable[[], Rounds]) -> Rounds:
     """What the first rank decides, told to all."""
-    said = [decide().state() if _first_rank() else None]
-    if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(said, src=0)
-    return _rounds(ensemble, said[0] or {})
+    said = agreed(decide().state() if _first_rank() else None)
+    return _rounds(ensemble, said or {})
 
 
 def _forget(checkpoints: Path) -> None:

@@ -15,7 +15,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], bool]
 """Called with steps done and steps in all, by every rank at the same steps; whether a checkpoint is
@@ -23,9 +25,6 @@ wanted now, since a machine is about to be taken away."""
 Keep = Callable[[Callable[[dict[str, Any]], list[dict[str, Any]]], bool], None]
 """Called with a function that tells the first rank what each has, and whether this rank is its
 machine's first; see `raw2s.store.Store.keep_work`."""
-Recall = Callable[[Callable[[Path], bool]], None]
-"""Brings to this machine what others have kept, of the files wanted here; see
-`raw2s.store.Store.recall_work`."""
 
 
 @contextlib.contextmanager
@@ -95,6 +94,16 @@ def quiet() -> None:
     warnings.filterwarnings("ignore")
 
 
+def agreed(value: T) -> T:
+    """What the first rank says; every rank calls it."""
+    import torch.distributed as group
+
+    said = [value]
+    if group.is_initialized():
+        group.broadcast_object_list(said, src=0)
+    return said[0]
+
+
 def last_checkpoint(work: Path) -> str | None:
     """The newest whole checkpoint in a work folder, or None; what the first rank sees counts.
 
@@ -106,13 +115,9 @@ def last_checkpoint(work: Path) -> str | None:
         for path in work.glob("checkpoint-*")
         if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and _is_whole(path)
     ]
-    agreed = [max(found)[1].name if found else None]
-    import torch.distributed as group
-
-    if group.is_initialized():
-        group.broadcast_object_list(agreed, src=0)
+    newest = agreed(max(found)[1].name if found else None)
     # Each machine's own copy: its work folder may have another name.
-    return str(work / agreed[0]) if agreed[0] else None
+    return str(work / newest) if newest else None
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -156,37 +161,14 @@ def keep_all(keep: Keep | None) -> None:
     keep(gather, first_of_machine())
 
 
-def recall_all(recall: Recall | None, checkpoint: Path) -> None:
-    """Let each machine have the first rank's files of a checkpoint, to load it again. Shards of the
-    other ranks stay where they are. Every rank calls it, at the same step."""
-    import torch.distributed as group
-
-    if recall is None or not group.is_initialized():
-        return
-
-    def wanted(path: Path) -> bool:
-        # DeepSpeed's name for what belongs to one rank.
-        return path.is_relative_to(checkpoint) and "zero_pp_rank_" not in path.name
-
-    # The first rank has put its index.
-    group.barrier()
-    if first_of_machine() and group.get_rank() != 0:
-        recall(wanted)
-    group.barrier()
-
-
 def _rotate(work: Path) -> None:
-    """Where each machine has a work folder of its own, remove the checkpoints from it that the
-    first rank's trainer has removed from its own."""
-    import torch.distributed as group
-
-    if not group.is_initialized():
-        return
-    kept = [{path.name for path in work.glob("checkpoint-*")}]
-    group.broadcast_object_list(kept, src=0)
+    """Where each machine has a work folder of its own, remove the folders from it that the first
+    rank's trainer has removed from its own."""
+    here = [*work.glob("checkpoint-*"), *work.glob("best-*")]
+    kept = agreed({path.name for path in here})
     if first_of_machine():
-        for path in work.glob("checkpoint-*"):
-            if path.name not in kept[0]:
+        for path in here:
+            if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -222,12 +204,9 @@ def progress_callback(progress: Progress) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.wanted = progress(state.global_step, state.max_steps) or self.wanted
-            if self.wanted:
-                # Where an epoch ends its validation comes first, then its own checkpoint.
-                ends = state.global_step * args.num_train_epochs % state.max_steps == 0
-                control.should_save |= not (args.save_strategy == "epoch" and ends)
-                self.wanted = False
-            if args.save_strategy == "steps" and state.global_step >= state.max_steps:
+            control.should_save |= self.wanted
+            self.wanted = False
+            if state.global_step >= state.max_steps:
                 # The model itself is saved next.
                 control.should_save = False
 

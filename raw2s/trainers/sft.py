@@ -26,16 +26,15 @@ from raw2s.trainers.batches import (
     GenerationItem,
     distinct,
 )
+from raw2s.trainers.best import BestEpoch, EachEpoch
 from raw2s.trainers.inputs import ExactInputs
 from raw2s.trainers.process import (
     Keep,
     Progress,
-    Recall,
     fresh_process,
     keeping_callback,
     last_checkpoint,
     progress_callback,
-    recall_all,
     save,
     step_of,
 )
@@ -137,15 +136,15 @@ class SupervisedTrainer(ExactInputs):
         *args: Any,
         loss: Loss,
         balanced: BalancedPredictions | None = None,
-        recall: Recall | None = None,
+        best: BestEpoch | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.loss = loss
         self.balanced = balanced
-        self.recall = recall
-        if self.args.load_best_model_at_end:
-            self.add_callback(_best_here())
+        self.best = best
+        if best is not None:
+            self.add_callback(EachEpoch())
         if balanced is not None:
             self.add_callback(_recall_window(balanced))
         self._cut: list[float] = []
@@ -158,18 +157,19 @@ class SupervisedTrainer(ExactInputs):
         super().log(logs, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Each machine's ranks must find it: without it they would not know it as the best.
-        folder = _checkpoint(self.args, self.state.global_step)
-        folder.mkdir(parents=True, exist_ok=True)
         # Before the file that makes a checkpoint whole.
         if self.balanced is not None:
-            file = folder / _window_file(self.args)
+            file = _window_file(self.args, self.state.global_step)
+            file.parent.mkdir(parents=True, exist_ok=True)
             save_file({"recent": self.balanced.recent.contiguous()}, file)
         super()._save_checkpoint(model, trial)
 
-    def _load_best_model(self) -> None:
-        recall_all(self.recall, Path(str(self.state.best_model_checkpoint)))
-        super()._load_best_model()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate; the best epoch's weights are kept."""
+        metrics = super().evaluate(*args, **kwargs)
+        if self.best is not None:
+            self.best.see(self, metrics["eval_loss"])
+        return metrics
 
     def _count_cut(self, values: torch.Tensor) -> None:
         self._cut.append(clamped_share(values, self.loss.evidential.max_regulariser))
@@ -209,25 +209,10 @@ class SupervisedTrainer(ExactInputs):
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
-def _checkpoint(args: TrainingArguments, step: int) -> Path:
-    return Path(str(args.output_dir)) / f"checkpoint-{step}"
-
-
-def _window_file(args: TrainingArguments) -> str:
+def _window_file(args: TrainingArguments, step: int) -> Path:
     """The last predictions in a checkpoint, one file a rank."""
-    return f"predictions-{args.process_index}.safetensors"
-
-
-def _best_here() -> TrainerCallback:
-    """A training that goes on knows its best checkpoint by the path that it had on the machine
-    which saved it; here it may have another one."""
-
-    class Best(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.best_global_step:
-                state.best_model_checkpoint = str(_checkpoint(args, state.best_global_step))
-
-    return Best()
+    name = f"predictions-{args.process_index}.safetensors"
+    return Path(str(args.output_dir)) / f"checkpoint-{step}" / name
 
 
 def _recall_window(balanced: BalancedPredictions) -> TrainerCallback:
@@ -235,7 +220,7 @@ def _recall_window(balanced: BalancedPredictions) -> TrainerCallback:
 
     class Window(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            file = _checkpoint(args, state.global_step) / _window_file(args)
+            file = _window_file(args, state.global_step)
             if file.is_file():
                 balanced.recent = load_file(file)["recent"]
 
@@ -272,16 +257,15 @@ def fine_tune(
     progress: Progress,
     validation: Items | None = None,
     keep: Keep | None = None,
-    recall: Recall | None = None,
 ) -> dict[str, Any]:
     """Train a model and save it in `out` as an ordinary transformers folder.
 
     source: `path`, `revision`, `trust_remote_code` of the model to start from. labels: number of
     classes, or None for a language model. With validation rows and `training.keep_best` the epoch
     of the lowest validation loss is kept. `work` holds checkpoints; a killed call, made again, goes
-    on from the last; `keep` is called after each, `recall` before the best is read. Returns steps,
-    the one that this call went on from, the one kept as the best, tokens read (padding not counted)
-    and the logged losses. All ranks call it; rank 0's files count.
+    on from the last; `keep` is called after each. Returns steps, the one that this call went on
+    from, the one kept as the best, tokens read (padding not counted) and the logged losses. All
+    ranks call it; rank 0's files count.
     """
     with fresh_process(training.seed):
         arguments = TrainingArguments(
@@ -290,7 +274,6 @@ def fine_tune(
                 work=work,
                 logs=out / "tensorboard",
                 learning_rate=learning_rate,
-                validate=validation is not None,
             )
         )
         tokenizer = load_tokenizer(**source)
@@ -300,6 +283,7 @@ def fine_tune(
             if labels is None
             else ClassificationCollator(tokenizer.pad_token_id)
         )
+        best = BestEpoch(work) if training.keep_best and validation is not None else None
         trainer = SupervisedTrainer(
             model=model,
             args=arguments,
@@ -309,20 +293,23 @@ def fine_tune(
             callbacks=[progress_callback(progress)],
             loss=loss,
             balanced=_balanced(loss, items, labels),
-            recall=recall,
+            best=best,
         )
         trainer.add_callback(keeping_callback(keep))
         checkpoint = last_checkpoint(work)
         trainer.train(resume_from_checkpoint=checkpoint)
-        save(trainer, out)
+        if best is not None:
+            best.put(trainer, out)
+        else:
+            save(trainer, out)
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(str(out))
         return {
             "steps": trainer.state.global_step,
             "from_step": step_of(checkpoint),
             "tokens": training.epochs * sum(map(_tokens, items)),
-            "best_validation_loss": trainer.state.best_metric,
-            "best_step": trainer.state.best_global_step,
+            "best_validation_loss": best and best.loss,
+            "best_step": best and best.step,
             "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
             "regulariser_cut": [
                 row["regulariser_cut"]

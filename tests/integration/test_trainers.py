@@ -273,12 +273,14 @@ def test_a_training_that_was_cut_short_ends_as_one_that_was_not(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kept"), [(None, [2, 4]), (1, [1, 2, 4]), (2, [2, 4]), (3, [2, 3, 4])]
-)
+    ("wanted", "every", "kept"),
+    [(None, 9, []), (1, 9, [1]), (2, 9, [2]), (3, 9, [3]), (4, 9, []), (None, 2, [2]),
+     (3, 2, [2, 3])],
+)  # fmt: skip
 def test_a_checkpoint_is_kept_when_it_is_wanted(
-    wanted: int | None, kept: list[int], base: Path, tmp_path: Path
+    wanted: int | None, every: int, kept: list[int], base: Path, tmp_path: Path
 ) -> None:
-    """But where an epoch ends, which is validated first."""
+    """Where an epoch ends after its validation; none after the last step."""
     from raw2s.models.encoding import encode_prompt
     from raw2s.models.loading import load_tokenizer
     from raw2s.trainers.batches import ClassificationItem
@@ -302,20 +304,24 @@ def test_a_checkpoint_is_kept_when_it_is_wanted(
     ]
     notes = fine_tune(
         {"path": str(base)}, items, labels=2, loss=Loss(), validation=items[:4],
-        training=settings(None, 1).model_copy(update={"keep_best": True}), learning_rate=1e-3,
-        out=tmp_path / "model", work=tmp_path / "work", keep=keep,
+        training=settings(None, 1).model_copy(
+            update={"keep_best": True, "checkpoint_steps": every}
+        ),
+        learning_rate=1e-3, out=tmp_path / "model", work=tmp_path / "work", keep=keep,
         progress=lambda done, total: done == wanted,
     )  # fmt: skip
     assert seen == kept
     assert validated == [step // 2 for step in kept]
     assert notes["from_step"] == 0
-    # One that a full disk cut short does not count.
-    (tmp_path / "work" / "checkpoint-4" / "trainer_state.json").write_text("{")
-    assert step_of(last_checkpoint(tmp_path / "work")) < 4
+    if kept:
+        # One that a full disk cut short does not count.
+        newest = tmp_path / "work" / f"checkpoint-{kept[-1]}" / "trainer_state.json"
+        newest.write_text("{")
+        assert step_of(last_checkpoint(tmp_path / "work")) < kept[-1]
 
 
 def test_the_best_epoch_is_found_by_another_machine(base: Path, tmp_path: Path) -> None:
-    """Which takes up what another kept after its last step, in a folder of another name."""
+    """Which takes up what another kept in a later epoch, in a folder of another name."""
     import shutil
 
     from raw2s.models.encoding import encode_prompt
@@ -339,18 +345,27 @@ def test_the_best_epoch_is_found_by_another_machine(base: Path, tmp_path: Path) 
         return fine_tune(
             {"path": str(base)}, items([0.1, 0.9]), labels=2, loss=Loss(),
             validation=items([0.9, 0.1]), learning_rate=1e-3,
-            training=settings(None, 1).model_copy(update={"keep_best": True}),
+            training=settings(None, 1).model_copy(
+                update={"keep_best": True, "checkpoint_steps": 3}
+            ),
             out=folder / "model", work=folder / "work", progress=no_progress, **kept,
         )  # fmt: skip
 
-    assert trained(here, keep=keep)["from_step"] == 0
-    last = weights_in(there / "work" / "checkpoint-4")
+    whole = trained(here, keep=keep)
+    assert whole["from_step"] == 0
+    later = weights_in(there / "work" / "checkpoint-3")
+    # The best epoch has its weights alone.
+    assert not list(there.glob("work/best-*/optimizer*"))
     shutil.rmtree(here / "work")
-    assert trained(there)["from_step"] == 4
+    again = trained(there)
+    assert again["from_step"] == 3
+    for told in ("best_step", "best_validation_loss"):
+        assert again[told] == whole[told]
+    assert again["best_step"] == 2
     found = weights(there)
     for name, tensor in weights(here).items():
         assert torch.equal(found[name], tensor), name
-    assert any(not torch.equal(found[name], tensor) for name, tensor in last.items())
+    assert any(not torch.equal(found[name], tensor) for name, tensor in later.items())
 
 
 def test_trl_computes_the_conservative_loss_and_holds_one_model(base: Path, tmp_path: Path) -> None:

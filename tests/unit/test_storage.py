@@ -206,11 +206,6 @@ def test_ranks_of_two_machines_keep_one_state(
     new.recall_work(job)
     assert sorted(path.name for path in new.work(job).iterdir()) == files
     assert (new.work(job) / "shard-0").stat().st_mtime_ns == before
-    # A machine may want a part; what else it has stays as it is.
-    (stores[1].work(job) / "half").write_text("half")
-    stores[1].recall_work(job, lambda path: path.name == "shard-0")
-    found = {path.name: path.read_text() for path in stores[1].work(job).iterdir()}
-    assert found == {"shard-0": "0", "shard-1": "1", "rounds": "1", "half": "half"}
 
 
 def test_what_was_longest_unused_gives_way_to_what_is_fetched(
