@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raw2s.config import Experiment, Labelling, Model, Run, Training
 from raw2s.errors import ConfigError
-from raw2s.nodes import Node, places
+from raw2s.nodes import Group, Node
 
 _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a stage takes while it runs: `at_once` units of cpus and gpus each, the memory (GiB)
-    that one unit's device holds, and the size (GiB) of a training's checkpoint, 0 for none; both
-    None where the number of parameters is not declared. A group starts whole or not at all; a pool
-    takes fewer actors where there is no room. `labels`: of their nodes."""
+    """What a stage takes while it runs: a group, the memory (GiB) that the device of one of it
+    holds, and the size (GiB) of a training's checkpoint, 0 for none; both None where the number of
+    parameters is not declared. Workers start as a `whole` or not at all; a pool takes fewer actors
+    where there is no room."""
 
     stage: str
     model: str
-    at_once: int
-    cpus: float
-    gpus: float
+    group: Group
     memory: float | None
     checkpoint: float | None
-    group: bool
-    labels: Mapping[str, str]
+    whole: bool
+
+    def room(self, nodes: Iterable[Node]) -> tuple[int, bool]:
+        """For how many workers or actors the nodes have room, and whether that is enough."""
+        found = self.group.places(nodes)
+        return found, found >= (self.group.count if self.whole else 1)
 
 
 def needs(run: Run) -> list[Need]:
@@ -55,13 +57,10 @@ def _labelling(experiment: str, model: str, memory: float | None, how: Labelling
     return Need(
         f"{experiment}: weak labels",
         model,
-        how.actors,
-        how.cpus_per_actor,
-        how.gpus_per_actor,
+        Group(how.actors, how.cpus_per_actor, how.gpus_per_actor, how.nodes),
         memory,
         0.0,
         False,
-        how.nodes,
     )
 
 
@@ -69,13 +68,10 @@ def _training(stage: str, model: Model, t: Training) -> Need:
     return Need(
         stage,
         model.name,
-        t.workers,
-        t.cpus_per_worker,
-        t.gpus_per_worker,
+        Group(t.workers, t.cpus_per_worker, t.gpus_per_worker, t.nodes),
         training_memory(model, t),
         checkpoint_size(model, t),
         True,
-        t.nodes,
     )
 
 
@@ -123,13 +119,13 @@ def check_cluster(run: Run) -> None:
 
     have = list(nodes(run.cluster.autoscaled).values())
     for need in needs(run):
-        room = places(have, need.cpus, need.gpus, need.labels)
-        units = need.at_once if need.group else 1
-        if room < units:
-            wanted = Node(need.cpus, need.gpus, need.labels)
+        room, enough = need.room(have)
+        if not enough:
+            group = need.group
+            wanted = Node(group.cpus, group.gpus, group.labels)
             raise ConfigError(
-                f"{need.stage} ({need.model}) needs {units} times {wanted}, the cluster has room "
-                f"for {room} (nodes of {', '.join(map(str, have))})"
+                f"{need.stage} ({need.model}) needs {group.count if need.whole else 1} times "
+                f"{wanted}, the cluster has room for {room} (nodes of {', '.join(map(str, have))})"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 ROUNDING = 1e-9
 """Fractions such as 0.1 have no exact binary form."""
@@ -41,11 +42,28 @@ class Node:
         return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs" + (f" ({labels})" if labels else "")
 
 
-def places(
-    nodes: Iterable[Node], cpus: float, gpus: float, labels: Mapping[str, str] | None = None
-) -> int:
-    """The same for all nodes that have the labels."""
-    return sum(node.places(cpus, gpus) for node in nodes if node.has(labels or {}))
+@dataclass(frozen=True)
+class Group:
+    """Workers, actors or tasks of one kind: how many they are, the CPUs and GPUs of each, and the
+    labels that their nodes must have."""
+
+    count: int
+    cpus: float
+    gpus: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, count: int, runtime: Mapping[str, Any]) -> Group:
+        """As a job's `runtime` tells each of them."""
+        return cls(count, runtime["cpus"], runtime["gpus"], runtime["nodes"])
+
+    def total(self, resource: str) -> float:
+        """CPUs or GPUs of all of them."""
+        return self.count * (self.cpus if resource == "CPU" else self.gpus)
+
+    def places(self, nodes: Iterable[Node]) -> int:
+        """How many such the nodes can hold."""
+        return sum(node.places(self.cpus, self.gpus) for node in nodes if node.has(self.labels))
 
 
 def total(nodes: Iterable[Node]) -> dict[str, float]:

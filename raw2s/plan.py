@@ -9,7 +9,7 @@ from rich.table import Table
 
 from raw2s.checks import Need, needs
 from raw2s.config import Cluster, Run
-from raw2s.nodes import Node, places
+from raw2s.nodes import Node
 from raw2s.pipeline import STAGES, recipe
 from raw2s.store import Store
 
@@ -44,9 +44,9 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
         table.add_row(
             need.stage,
             need.model,
-            str(need.at_once),
-            f"{need.at_once * need.cpus:g}",
-            f"{need.at_once * need.gpus:g}",
+            str(need.group.count),
+            f"{need.group.total('CPU'):g}",
+            f"{need.group.total('GPU'):g}",
             _gib(need.memory),
             _gib(need.checkpoint),
             *([] if have is None else [room(have, need)]),
@@ -67,8 +67,7 @@ def _gib(size: float | None) -> str:
 
 
 def room(have: Sequence[Node], need: Need) -> str:
-    """For how many of a need's workers or actors the nodes have room, and whether it is too little:
-    a group of workers is placed together, of actors one is enough."""
-    found = places(have, need.cpus, need.gpus, need.labels)
-    enough = found >= (need.at_once if need.group else 1)
+    """For how many of a need's workers or actors the nodes have room, and whether it is too
+    little."""
+    found, enough = need.room(have)
     return str(found) if enough else f"{found}: too few"

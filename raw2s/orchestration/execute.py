@@ -8,9 +8,10 @@ from typing import Any
 
 from raw2s import stages
 from raw2s.config import Cluster
+from raw2s.nodes import Group
 from raw2s.orchestration.board import Board
 from raw2s.orchestration.cluster import nodes
-from raw2s.orchestration.hosts import Hosts, Share
+from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.orchestration.progress import Display
 from raw2s.orchestration.tasks import run_tasks
@@ -66,13 +67,10 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
                     stages.DRIVEN[stage](job, store)
     elif stage in stages.COMPUTED:
         # Tasks may wait for one another, the weak judges should not have to start again.
-        hosts.make_room([Share(1, max(job.runtime.get("cpus", 1) for job in jobs), 0, {})])
+        hosts.make_room([Group(1, max(job.runtime.get("cpus", 1) for job in jobs))])
         run_tasks(jobs, store, board, retries=cluster.retries)
     elif stage in stages.TRAINED:
-        groups = [
-            Share(*(job.runtime[key] for key in ("workers", "cpus", "gpus", "nodes")))
-            for job in jobs
-        ]
+        groups = [Group.of(job.runtime["workers"], job.runtime) for job in jobs]
         groups.sort(key=lambda group: group.total("CPU"))
         hosts.make_room(groups[-(cluster.train_runs or len(jobs)) :])
         have = nodes(cluster.autoscaled).values()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raw2s.config import NodeType
-from raw2s.nodes import ROUNDING, Node, places, total
+from raw2s.nodes import ROUNDING, Group, Node, total
 from raw2s.orchestration.cluster import TO_COME, nodes
 from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.placement import Placement
@@ -35,23 +35,8 @@ _WAITS = 10
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a pool of actors or a group of workers takes: how many they are, the CPUs and GPUs of
-    each, and their nodes' labels."""
-
-    actors: int
-    cpus: float
-    gpus: float
-    labels: Mapping[str, str]
-
-    def total(self, resource: str) -> float:
-        """CPUs or GPUs of all of them."""
-        return self.actors * (self.cpus if resource == "CPU" else self.gpus)
-
-
-@dataclass(frozen=True)
 class _Pool:
-    share: Share
+    group: Group
     actors: list[ActorHandle]
     nodes: list[str]
     """Where each actor was sent; one that had to start again may be elsewhere."""
@@ -83,13 +68,13 @@ class Hosts:
         waves: list[list[Request]] = []
         held: list[_Pool] = []
         for request in requests:
-            share = self._share_of(request)
-            places = self._places(share, held)
+            group = self._group_of(request)
+            places = self._places(group, held)
             if not waves or places is None:
                 waves.append([])
-                held, places = [], self._places(share, [])
+                held, places = [], self._places(group, [])
             waves[-1].append(request)
-            held.append(_Pool(share, [], places or []))
+            held.append(_Pool(group, [], places or []))
         return waves
 
     def bring_up(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
@@ -118,7 +103,7 @@ class Hosts:
         cluster that does not grow has kept it waiting for long."""
         import ray
 
-        wanted = {request.model: self._share_of(request) for request in requests}
+        wanted = {request.model: self._group_of(request) for request in requests}
         if not self._provide(wanted):
             # What stayed up stands where the others would have to be.
             self.release()
@@ -141,24 +126,24 @@ class Hosts:
 
     def any(self, actors: int, runtime: Mapping[str, Any]) -> list[ActorHandle]:
         """Actors for models that take turns, as a job's `runtime` wants them: those that are up
-        with this share each, or new ones."""
-        share = self._share(actors, runtime)
+        of this kind, or new ones."""
+        group = self._group(actors, runtime)
         up = [
             actor
             for pool in self._pools.values()
-            if replace(pool.share, actors=share.actors) == share
+            if replace(pool.group, count=group.count) == group
             for actor in pool.actors
         ]
         if not up:
-            places = self._places(share, self._pools.values())
+            places = self._places(group, self._pools.values())
             if places is None:
                 self.release()
-                places = self._places(share, [])
-            self._pools[""] = self._start(share, places)
+                places = self._places(group, [])
+            self._pools[""] = self._start(group, places)
             up = self._pools[""].actors
         return up
 
-    def make_room(self, works: Sequence[Share]) -> None:
+    def make_room(self, works: Sequence[Group]) -> None:
         """End the pools if other work would have to wait for what they hold: GPUs always, CPUs
         where each of its tasks or workers, or as many as there is room for at all, does not find a
         node beside them, or others hold so much that they are not free."""
@@ -177,45 +162,44 @@ class Hosts:
         for model in list(self._pools):
             self._end(model)
 
-    def _share_of(self, request: Request) -> Share:
-        return self._share(request.job.runtime["actors"], request.job.runtime)
+    def _group_of(self, request: Request) -> Group:
+        return self._group(request.job.runtime["actors"], request.job.runtime)
 
-    def _share(self, actors: int, runtime: Mapping[str, Any]) -> Share:
-        """The share of as many of the actors as there is room for, at least one."""
-        cpus, gpus, labels = (runtime[key] for key in ("cpus", "gpus", "nodes"))
-        room = self._room()
-        most = min(room["CPU"] / cpus, room["GPU"] / gpus if gpus else math.inf)
-        fitting = places(self._nodes().values(), cpus, gpus, labels)
-        return Share(max(1, min(actors, int(most + ROUNDING), fitting)), cpus, gpus, labels)
+    def _group(self, actors: int, runtime: Mapping[str, Any]) -> Group:
+        """As many of the actors as there is room for, at least one."""
+        one, room = Group.of(1, runtime), self._room()
+        most = min(room["CPU"] / one.cpus, room["GPU"] / one.gpus if one.gpus else math.inf)
+        fitting = one.places(self._nodes().values())
+        return replace(one, count=max(1, min(actors, int(most + ROUNDING), fitting)))
 
-    def _provide(self, wanted: Mapping[str, Share]) -> bool:
+    def _provide(self, wanted: Mapping[str, Group]) -> bool:
         """Have a pool for each wanted model; False where one finds no room beside the others."""
-        for model, share in wanted.items():
+        for model, group in wanted.items():
             pool = self._pools.pop(model, None)
             if pool is None:
-                places = self._places(share, self._pools.values())
+                places = self._places(group, self._pools.values())
                 if places is None:
-                    pool = self._give_up(share, wanted)
-                    places = self._places(share, self._pools.values())
+                    pool = self._give_up(group, wanted)
+                    places = self._places(group, self._pools.values())
                 if pool is None and places is None and self._pools:
                     return False
-                pool = pool or self._start(share, places)
+                pool = pool or self._start(group, places)
             self._pools[model] = pool
         return True
 
-    def _places(self, share: Share, held: Iterable[_Pool]) -> list[str] | None:
+    def _places(self, group: Group, held: Iterable[_Pool]) -> list[str] | None:
         """The nodes that a pool's actors would go to beside these pools; None without room."""
         pools = list(held)
-        shares = [*(pool.share for pool in pools), share]
+        groups = [*(pool.group for pool in pools), group]
         if len(pools) == self._limit or any(
-            sum(one.total(what) for one in shares) > room + ROUNDING
+            sum(one.total(what) for one in groups) > room + ROUNDING
             for what, room in self._room().items()
         ):
             return None
         placement = self._beside(pools)
         found = []
-        for _ in range(share.actors):
-            place = placement.place(share.cpus, share.gpus, share.labels)
+        for _ in range(group.count):
+            place = placement.place(group)
             if place is None:
                 return None
             found.append(place)
@@ -226,45 +210,45 @@ class Hosts:
         placement = Placement(self._nodes())
         for pool in pools:
             for node in pool.nodes:
-                placement.take(node, pool.share.cpus, pool.share.gpus)
+                placement.take(node, pool.group.cpus, pool.group.gpus)
         return placement
 
-    def _give_up(self, share: Share, wanted: Mapping[str, Share]) -> _Pool | None:
-        """A pool of this share that nobody wants now, for another model; without one, unwanted
+    def _give_up(self, group: Group, wanted: Mapping[str, Group]) -> _Pool | None:
+        """A pool of this kind that nobody wants now, for another model; without one, unwanted
         pools are ended until a new one fits."""
         spare = [model for model in self._pools if model not in wanted]
         for model in spare:
-            if self._pools[model].share == share:
+            if self._pools[model].group == group:
                 return self._pools.pop(model)
         for model in spare:
             self._end(model)
-            if self._places(share, self._pools.values()) is not None:
+            if self._places(group, self._pools.values()) is not None:
                 break
         return None
 
-    def _start(self, share: Share, places: list[str] | None) -> _Pool:
+    def _start(self, group: Group, places: list[str] | None) -> _Pool:
         """Start a pool on these nodes, or wherever there will be room."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         # An actor that dies comes back and its block is asked again.
         host = ray.remote(max_restarts=-1, max_task_retries=-1)(ModelHost)
-        options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus}
-        if share.labels:
-            options["label_selector"] = dict(share.labels)
+        options: dict[str, Any] = {"num_cpus": group.cpus, "num_gpus": group.gpus}
+        if group.labels:
+            options["label_selector"] = dict(group.labels)
         # Where that node is gone, or other work has filled it, another one serves as well. One that
         # is to come comes because an actor waits for it.
         strategies: list[Any] = [
             "DEFAULT"
-            if node.startswith(TO_COME) or share.labels
+            if node.startswith(TO_COME) or group.labels
             else NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
-            for node in places or [TO_COME] * share.actors
+            for node in places or [TO_COME] * group.count
         ]
         actors: list[Any] = [
             host.options(**options, scheduling_strategy=strategy).remote(self._board)
             for strategy in strategies
         ]
-        return _Pool(share, actors, places or [])
+        return _Pool(group, actors, places or [])
 
     def _end(self, model: str) -> None:
         import ray
@@ -273,7 +257,7 @@ class Hosts:
             ray.kill(actor)
 
     def _held(self, resource: str) -> float:
-        return sum(pool.share.total(resource) for pool in self._pools.values())
+        return sum(pool.group.total(resource) for pool in self._pools.values())
 
     def _room(self) -> Mapping[str, float]:
         if self._given is not None:
@@ -309,12 +293,12 @@ def _free(cpus: float) -> bool:
     return False
 
 
-def _placed(works: Sequence[Share], placement: Placement) -> int:
+def _placed(works: Sequence[Group], placement: Placement) -> int:
     """How many tasks or workers find a node for their CPUs."""
     # Those that may not go anywhere first, then the large ones.
     order = sorted(works, key=lambda work: (not work.labels, -work.cpus))
     return sum(
-        placement.place(work.cpus, 0, work.labels) is not None
+        placement.place(replace(work, gpus=0)) is not None
         for work in order
-        for _ in range(work.actors)
+        for _ in range(work.count)
     )

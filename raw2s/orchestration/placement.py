@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from raw2s.nodes import ROUNDING, Node
+from raw2s.nodes import ROUNDING, Group, Node
 
 
 class Placement:
@@ -16,13 +16,14 @@ class Placement:
         # What is free of each GPU: a fraction is of one.
         self._gpus = {name: [1.0] * int(node.gpus) for name, node in nodes.items()}
 
-    def place(self, cpus: float, gpus: float, labels: Mapping[str, str]) -> str | None:
-        """Take a place on a node with these labels, the one with the most left of what is asked;
-        None where none fits."""
+    def place(self, group: Group) -> str | None:
+        """Take a place for one of a group, on the node with the most left of what is asked; None
+        where none fits."""
+        cpus, gpus = group.cpus, group.gpus
         fitting = [
             name
             for name, node in self._nodes.items()
-            if node.has(labels) and self._fits(name, cpus, gpus)
+            if node.has(group.labels) and self._fits(name, cpus, gpus)
         ]
         if not fitting:
             return None

@@ -11,7 +11,7 @@ import logging
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -19,7 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from raw2s.errors import ConfigError, StorageError, no_space
-from raw2s.nodes import Node, places
+from raw2s.nodes import Group, Node
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -117,19 +117,17 @@ def train(
     """
     import ray
 
-    shapes: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
+    alike: dict[Group, list[Job]] = defaultdict(list)
     for job in jobs:
-        labels = tuple(sorted(job.runtime["nodes"].items()))
-        shapes[(*(job.runtime[key] for key in ("workers", "cpus", "gpus")), labels)].append(job)
+        alike[Group.of(job.runtime["workers"], job.runtime)].append(job)
     works, line_of = {}, {}
-    for shape, members in shapes.items():
-        workers, cpus, gpus, labels = shape
+    for group, members in alike.items():
         line = members[0].fingerprint
         ray.get(board.line_up.remote(line, [job.fingerprint for job in members]))
-        fitting = places(nodes, cpus, gpus, dict(labels)) // workers
+        fitting = group.places(nodes) // group.count
         for number in range(max(1, min(len(members), fitting, runs or fitting))):
             run = _Run(line, f"{line}-{number}", members, store, board, retries)
-            works[run.name], line_of[run.name] = partial(run.train, shape), line
+            works[run.name], line_of[run.name] = partial(run.train, group), line
 
     def over(running: Collection[str]) -> bool:
         lines = {line_of[name] for name in running}
@@ -198,8 +196,8 @@ class _Run:
     board: Any
     retries: int
 
-    def train(self, shape: tuple[Any, ...], failed: Callable[[BaseException], None]) -> None:
-        """Train until no model is left, with workers of this shape.
+    def train(self, group: Group, failed: Callable[[BaseException], None]) -> None:
+        """Train until no model is left, with such a group of workers.
 
         failed: is told of an error that leaves a model untrained. Raises what would meet the next
         one, too: a full disk, a configuration or, twice in a row, any error.
@@ -210,7 +208,7 @@ class _Run:
         in_a_row = 0
         while True:
             try:
-                self._fit(*shape)
+                self._fit(group)
                 return
             except WorkerGroupError as error:
                 held, practised = ray.get(self.board.held.remote(self.name))
@@ -240,14 +238,12 @@ class _Run:
                     raise
                 failed(error)
 
-    def _fit(
-        self, workers: int, cpus: float, gpus: float, labels: Iterable[tuple[str, str]]
-    ) -> None:
+    def _fit(self, group: Group) -> None:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-        where: dict[str, Any] = {"label_selector": dict(labels)} if labels else {}
+        resources = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
+        where: dict[str, Any] = {"label_selector": dict(group.labels)} if group.labels else {}
         # Never one that was there: Ray Train's snapshot of it would say "finished".
         name = f"{self.line[:8]}-{uuid.uuid4().hex[:8]}"
         try:
@@ -255,12 +251,15 @@ class _Run:
                 _train_worker,
                 train_loop_config={
                     "jobs": self.jobs, "line": self.line, "run": self.name,
-                    "storage": self.store.address(), "board": self.board, "cpus": cpus,
+                    "storage": self.store.address(), "board": self.board, "cpus": group.cpus,
                     "preemptible": os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0",
                 },
                 torch_config=TorchConfig(timeout_s=_JUDGING_SECONDS),
                 scaling_config=ScalingConfig(
-                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources, **where
+                    num_workers=group.count,
+                    use_gpu=group.gpus > 0,
+                    resources_per_worker=resources,
+                    **where,
                 ),
                 run_config=RunConfig(name=name, storage_path=self.store.ray("ray_train")),
             ).fit()  # fmt: skip

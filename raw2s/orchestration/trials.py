@@ -17,7 +17,7 @@ import numpy as np
 
 from raw2s import stages
 from raw2s.config import Cluster, Run, Search, Simplex
-from raw2s.nodes import Node, places, total
+from raw2s.nodes import Group, Node, total
 from raw2s.search.log import INTERRUPTED, Outcome
 from raw2s.search.space import Values, chosen_run, trial_run
 from raw2s.store import Job, Store
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
     from ray.tune.search import Searcher
 
-# Workers or actors that start together, the CPUs and GPUs of each, and their nodes' labels.
-_Unit = tuple[int, float, float, tuple[tuple[str, str], ...]]
 # Optuna's stand-ins for weights lie strictly between 0 and 1.
 _LEAST = 1e-9
 
@@ -48,21 +46,17 @@ def share(jobs: Sequence[Job], trials: int, cluster: Cluster, nodes: Sequence[No
     so whoever holds a part of them never waits for another part; and as the configured limits on
     Ray Train runs and hosts allow.
     """
-    groups: set[_Unit] = set()
-    actors: set[_Unit] = set()
+    workers: set[Group] = set()
+    actors: set[Group] = set()
     for job in jobs:
-        runtime = job.runtime
         if job.stage in stages.TRAINED:
-            groups.add(_unit(runtime["workers"], runtime))
+            workers.add(Group.of(job.runtime["workers"], job.runtime))
         elif job.stage in (*stages.ASKED, *stages.ASKED_AT_ONCE):
-            actors.add(_unit(1, runtime))
-    fits = {
-        (count, cpus, gpus, labels): places(nodes, cpus, gpus, dict(labels)) // count
-        for count, cpus, gpus, labels in groups | actors
-    }
+            actors.add(Group.of(1, job.runtime))
+    fits = {group: group.places(nodes) // group.count for group in workers | actors}
     limits = [limit for limit in (cluster.train_runs, cluster.hosts) if limit is not None]
     trials = max(1, min([trials, *limits, *fits.values()]))
-    runs = max(1, min((fits[unit] for unit in groups), default=1) // trials)
+    runs = max(1, min((fits[group] for group in workers), default=1) // trials)
     own = cluster.model_copy(
         update={
             "train_runs": min(runs, (cluster.train_runs or runs * trials) // trials),
@@ -71,11 +65,6 @@ def share(jobs: Sequence[Job], trials: int, cluster: Cluster, nodes: Sequence[No
     )
     room = {what: amount / trials for what, amount in total(nodes).items()}
     return Share(trials, own, room)
-
-
-def _unit(count: int, runtime: Mapping[str, Any]) -> _Unit:
-    labels = tuple(sorted(runtime["nodes"].items()))
-    return count, runtime["cpus"], runtime["gpus"], labels
 
 
 def run_trials(

@@ -20,10 +20,11 @@ import raw2s.orchestration.hosts
 from raw2s.models.loading import load_classifier, load_tokenizer
 from raw2s.models.operations import run
 from raw2s.models.scratch import new_model, train_tokenizer
+from raw2s.nodes import Group
 from raw2s.orchestration import inference
 from raw2s.orchestration.board import Board
 from raw2s.orchestration.host import ModelHost, Request
-from raw2s.orchestration.hosts import Hosts, Share
+from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
 from raw2s.store import Job, Store
 
@@ -124,9 +125,9 @@ def test_pools_of_another_size_are_ended_where_there_is_no_room(
     before = actors_of(hosts.bring_up(small))
     assert not set(actors_of(hosts.bring_up([large]))) & set(before)
     # Other work that needs one CPU has no room beside 1.5 of 2; 0.5 it has.
-    hosts.make_room([Share(1, 0.5, 0, {})])
+    hosts.make_room([Group(1, 0.5)])
     kept = actors_of(hosts.bring_up([large]))
-    hosts.make_room([Share(1, 1, 0, {})])
+    hosts.make_room([Group(1, 1)])
     assert actors_of(hosts.bring_up([large])) != kept
 
 

@@ -353,7 +353,7 @@ def test_an_actor_that_labels_for_an_ensemble_holds_all_its_experts(tmp_path: Pa
     labels = {need.model: need for need in needs(run) if need.stage == "topics: weak labels"}
     # 2^28 float32 weights are one GiB.
     assert (labels["bloom"].memory, labels["boosted"].memory) == (1, 5)
-    assert labels["boosted"].cpus == labels["bloom"].cpus
+    assert labels["boosted"].group == labels["bloom"].group
     assert labels["gpt2"].memory is None
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from raw2s.nodes import Node
+from raw2s.nodes import Group, Node
 from raw2s.orchestration import hosts as orchestration
-from raw2s.orchestration.hosts import Hosts, Share, _Pool
+from raw2s.orchestration.hosts import Hosts, _Pool
 
 ON_B, ON_C = {"name": "b"}, {"name": "c"}
 
 
-def stay(works: list[Share], free: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+def stay(works: list[Group], free: float, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the pools on two of three nodes stay, with so many CPUs free in the cluster."""
     there = {name: Node(1.0, 0.0, {"name": name}) for name in "abc"}
     monkeypatch.setattr(orchestration, "nodes", lambda autoscaled: there)
@@ -19,7 +19,7 @@ def stay(works: list[Share], free: float, monkeypatch: pytest.MonkeyPatch) -> bo
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": free})
     hosts = Hosts(board=None)
     for model in ("a", "b"):
-        hosts._pools[model] = _Pool(Share(1, 0.1, 0.0, {}), [], [model])
+        hosts._pools[model] = _Pool(Group(1, 0.1, 0.0, {}), [], [model])
     hosts.make_room(works)
     return bool(hosts._pools)
 
@@ -28,21 +28,21 @@ def stay(works: list[Share], free: float, monkeypatch: pytest.MonkeyPatch) -> bo
     ("works", "stays"),
     [
         # One node is free of pools.
-        ([Share(1, 1.0, 0, {})], True),
-        ([Share(1, 1.0, 0, ON_C)], True),
-        ([Share(1, 1.0, 0, ON_B)], False),
+        ([Group(1, 1.0)], True),
+        ([Group(1, 1.0, 0, ON_C)], True),
+        ([Group(1, 1.0, 0, ON_B)], False),
         # In all there is room for two, on no two nodes.
-        ([Share(1, 1.0, 0, {})] * 2, False),
-        ([Share(2, 1.0, 0, {})], False),
-        ([Share(3, 0.9, 0, {})], True),
+        ([Group(1, 1.0)] * 2, False),
+        ([Group(2, 1.0)], False),
+        ([Group(3, 0.9)], True),
         # The one that may go anywhere leaves the free node to the other.
-        ([Share(1, 0.9, 0, {}), Share(1, 1.0, 0, ON_C)], True),
+        ([Group(1, 0.9), Group(1, 1.0, 0, ON_C)], True),
         # That nothing has room for more is not the pools' doing.
-        ([Share(1, 2.0, 0, {})], True),
+        ([Group(1, 2.0)], True),
     ],
 )
 def test_work_needs_a_node_not_a_sum(
-    works: list[Share], stays: bool, monkeypatch: pytest.MonkeyPatch
+    works: list[Group], stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stay(works, 2.8, monkeypatch) == stays
 
@@ -51,4 +51,4 @@ def test_work_needs_a_node_not_a_sum(
 def test_work_needs_what_others_leave(
     free: float, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert stay([Share(1, 0.9, 0, {})], free, monkeypatch) == stays
+    assert stay([Group(1, 0.9)], free, monkeypatch) == stays

@@ -9,34 +9,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raw2s.config import NodeType
-from raw2s.nodes import Node, places
+from raw2s.nodes import Group, Node
 from raw2s.orchestration.cluster import TO_COME, with_more
 from raw2s.orchestration.placement import Placement
 
 
 def test_actors_are_spread_and_fractions_share_a_gpu() -> None:
     placement = Placement({"a": Node(4, 1), "b": Node(8, 2)})
-    assert [placement.place(1, 0, {}) for _ in range(6)] == ["b", "b", "b", "b", "a", "b"]
+    assert [placement.place(Group(1, 1, 0)) for _ in range(6)] == ["b", "b", "b", "b", "a", "b"]
     # Two thirds of a GPU: only one fits on each, and never parts of two.
-    assert [placement.place(0.1, 0.6, {}) for _ in range(4)] == ["b", "b", "a", None]
+    assert [placement.place(Group(1, 0.1, 0.6)) for _ in range(4)] == ["b", "b", "a", None]
     # What is left of each takes a small one.
-    assert Counter(placement.place(0.1, 0.4, {}) for _ in range(4)) == {"a": 1, "b": 2, None: 1}
+    assert Counter(placement.place(Group(1, 0.1, 0.4)) for _ in range(4)) == {
+        "a": 1,
+        "b": 2,
+        None: 1,
+    }
 
 
 def test_whole_gpus_need_whole_ones() -> None:
     placement = Placement({"a": Node(8, 2)})
     placement.take("a", 1, 0.5)
-    assert placement.place(1, 2, {}) is None
-    assert placement.place(1, 1, {}) == "a"
-    assert placement.place(1, 1, {}) is None
+    assert placement.place(Group(1, 1, 2)) is None
+    assert placement.place(Group(1, 1, 1)) == "a"
+    assert placement.place(Group(1, 1, 1)) is None
     # The begun one still has room.
-    assert placement.place(1, 0.5, {}) == "a"
+    assert placement.place(Group(1, 1, 0.5)) == "a"
 
 
 def test_a_node_that_is_gone_holds_nothing() -> None:
     placement = Placement({"a": Node(1, 0)})
     placement.take("gone", 1, 0)
-    assert placement.place(1, 0, {}) == "a"
+    assert placement.place(Group(1, 1, 0)) == "a"
 
 
 @pytest.mark.parametrize("unit", [0.1, 0.25, 0.3, 1.0])
@@ -44,8 +48,8 @@ def test_a_node_that_is_gone_holds_nothing() -> None:
 def test_equal_actors_fill_every_node(cpus: list[int], unit: float) -> None:
     placement = Placement({str(n): Node(have, 0) for n, have in enumerate(cpus)})
     room = sum(int(have / unit + 1e-9) for have in cpus)
-    assert all(placement.place(unit, 0, {}) is not None for _ in range(room))
-    assert placement.place(unit, 0, {}) is None
+    assert all(placement.place(Group(1, unit, 0)) is not None for _ in range(room))
+    assert placement.place(Group(1, unit, 0)) is None
 
 
 def test_an_autoscaler_adds_what_is_missing_of_each_type() -> None:
@@ -62,8 +66,8 @@ def test_an_autoscaler_adds_what_is_missing_of_each_type() -> None:
 def test_labels_say_where() -> None:
     nodes = {"a": Node(4, 1, {"kind": "small"}), "b": Node(8, 4, {"kind": "large", "zone": "x"})}
     placement = Placement(nodes)
-    assert [placement.place(1, 1, {"kind": "small"}) for _ in range(2)] == ["a", None]
-    assert placement.place(1, 1, {"kind": "large", "zone": "y"}) is None
-    assert placement.place(1, 1, {"zone": "x"}) == "b"
-    assert places(nodes.values(), 1, 1) == 5
-    assert places(nodes.values(), 1, 1, {"kind": "large"}) == 4
+    assert [placement.place(Group(1, 1, 1, {"kind": "small"})) for _ in range(2)] == ["a", None]
+    assert placement.place(Group(1, 1, 1, {"kind": "large", "zone": "y"})) is None
+    assert placement.place(Group(1, 1, 1, {"zone": "x"})) == "b"
+    assert Group(1, 1, 1).places(nodes.values()) == 5
+    assert Group(1, 1, 1, {"kind": "large"}).places(nodes.values()) == 4

@@ -11,32 +11,32 @@ from rich.console import Console
 from raw2s import config
 from raw2s.checks import Need, checkpoint_size, training_memory
 from raw2s.config import Model, Training
-from raw2s.nodes import Node
+from raw2s.nodes import Group, Node
 from raw2s.plan import room, show_plan
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 NODES = [Node(8, 2), Node(8, 2), Node(4)]
 
 
-def need(at_once: int, *, cpus: float, gpus: float, group: bool) -> Need:
+def need(count: int, *, cpus: float, gpus: float, whole: bool) -> Need:
     return Need(
-        stage="students", model="llama", at_once=at_once, cpus=cpus, gpus=gpus, memory=1.0,
-        checkpoint=0.0, group=group, labels={},
+        stage="students", model="llama", group=Group(count, cpus, gpus), memory=1.0,
+        checkpoint=0.0, whole=whole,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (need(4, cpus=1, gpus=1, group=True), "4"),
+        (need(4, cpus=1, gpus=1, whole=True), "4"),
         # Workers of one training need their places together, actors take what there is.
-        (need(5, cpus=1, gpus=1, group=True), "4: too few"),
-        (need(5, cpus=1, gpus=1, group=False), "4"),
+        (need(5, cpus=1, gpus=1, whole=True), "4: too few"),
+        (need(5, cpus=1, gpus=1, whole=False), "4"),
         # Two halves of a GPU each; CPUs of several nodes do not add up for one worker.
-        (need(8, cpus=0, gpus=0.5, group=True), "8"),
-        (need(1, cpus=9, gpus=0, group=True), "0: too few"),
-        (need(3, cpus=4, gpus=0, group=True), "5"),
-        (need(1, cpus=0, gpus=3, group=False), "0: too few"),
+        (need(8, cpus=0, gpus=0.5, whole=True), "8"),
+        (need(1, cpus=9, gpus=0, whole=True), "0: too few"),
+        (need(3, cpus=4, gpus=0, whole=True), "5"),
+        (need(1, cpus=0, gpus=3, whole=False), "0: too few"),
     ],
 )
 def test_room(asked: Need, said: str) -> None:
