@@ -35,7 +35,7 @@ def actor_killed(title: str) -> Fault:
     """A process of the run's own Ray, once it is at work."""
 
     def happen(run: Running, storage: Path, _: WorkerNode | None) -> float:
-        [process, *_] = run.when(lambda: run.children(title) if at_work(storage, title) else [])
+        process = run.when(lambda: run.children(title) if at_work(storage, title) else [])[0]
         # An actor of another model is no replacement, whatever it does now.
         there = {one.pid for one in run.children(title.partition(".")[0])}
         process.kill()

@@ -21,10 +21,10 @@ import pandas as pd
 
 from raw2s import config
 from raw2s.config import Cluster
+from raw2s.orchestration.board import Board
 from raw2s.orchestration.cluster import connected
 from raw2s.orchestration.hosts import Hosts, Request
 from raw2s.orchestration.inference import ask
-from raw2s.orchestration.progress import Board
 from raw2s.pipeline import STAGES, recipe
 from raw2s.stages import labels
 from raw2s.store import Store
