@@ -145,8 +145,8 @@ def test_the_machines_that_ec2_is_asked_for(aws: dict[str, Any]) -> None:
             (disk,) = instance["BlockDeviceMappings"]
             (volume,) = ec2.describe_volumes(VolumeIds=[disk["Ebs"]["VolumeId"]])["Volumes"]
             assert (volume["Size"], volume["VolumeType"]) == (DISKS[name], "gp3")
-    for kind in aws["available_node_types"].values():
-        (disk,) = kind["node_config"]["BlockDeviceMappings"]
+    for name in ("weak", "strong"):
+        (disk,) = aws["available_node_types"][name]["node_config"]["BlockDeviceMappings"]
         # What EC2 allows of gp3, in MiB/s: a quarter of the operations a second, 3,000 of them
         # where none are told.
         assert 125 < disk["Ebs"]["Throughput"] <= min(1000, disk["Ebs"].get("Iops", 3000) / 4)
