@@ -54,8 +54,8 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
     console.print(table)
     console.print(
         "Memory: weights, gradients and optimiser state; activations come on top. A model in "
-        "training has a checkpoint in the storage, and one more while it is written, and with "
-        "keep_best the weights of its best epoch.",
+        "training has a checkpoint in the storage, two while one is written; with keep_best its "
+        "best epoch's weights, too, and those twice while they are written.",
         style="dim",
     )
     if have is not None:

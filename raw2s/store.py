@@ -136,7 +136,7 @@ class Store:
         self.storage.keep(_work(job), gather, first)
 
     def recall_work(self, job: Job) -> None:
-        """Bring here what was kept of the unfinished work, if it lies elsewhere."""
+        """Make the unfinished work here what was kept of it, if that lies elsewhere."""
         self.storage.recall(_work(job))
 
     def clear_work(self, job: Job) -> None:

@@ -69,12 +69,12 @@ class Hosts:
         held: list[_Pool] = []
         for request in requests:
             group = self._group_of(request)
-            places = self._places(group, held)
-            if not waves or places is None:
+            where = self._nodes_for(group, held)
+            if not waves or where is None:
                 waves.append([])
-                held, places = [], self._places(group, [])
+                held, where = [], self._nodes_for(group, [])
             waves[-1].append(request)
-            held.append(_Pool(group, [], places or []))
+            held.append(_Pool(group, [], where or []))
         return waves
 
     def bring_up(self, requests: Sequence[Request]) -> list[list[ActorHandle]]:
@@ -135,11 +135,11 @@ class Hosts:
             for actor in pool.actors
         ]
         if not up:
-            places = self._places(group, self._pools.values())
-            if places is None:
+            where = self._nodes_for(group, self._pools.values())
+            if where is None:
                 self.release()
-                places = self._places(group, [])
-            self._pools[""] = self._start(group, places)
+                where = self._nodes_for(group, [])
+            self._pools[""] = self._start(group, where)
             up = self._pools[""].actors
         return up
 
@@ -177,17 +177,17 @@ class Hosts:
         for model, group in wanted.items():
             pool = self._pools.pop(model, None)
             if pool is None:
-                places = self._places(group, self._pools.values())
-                if places is None:
+                where = self._nodes_for(group, self._pools.values())
+                if where is None:
                     pool = self._give_up(group, wanted)
-                    places = self._places(group, self._pools.values())
-                if pool is None and places is None and self._pools:
+                    where = self._nodes_for(group, self._pools.values())
+                if pool is None and where is None and self._pools:
                     return False
-                pool = pool or self._start(group, places)
+                pool = pool or self._start(group, where)
             self._pools[model] = pool
         return True
 
-    def _places(self, group: Group, held: Iterable[_Pool]) -> list[str] | None:
+    def _nodes_for(self, group: Group, held: Iterable[_Pool]) -> list[str] | None:
         """The nodes that a pool's actors would go to beside these pools; None without room."""
         pools = list(held)
         groups = [*(pool.group for pool in pools), group]
@@ -222,11 +222,11 @@ class Hosts:
                 return self._pools.pop(model)
         for model in spare:
             self._end(model)
-            if self._places(group, self._pools.values()) is not None:
+            if self._nodes_for(group, self._pools.values()) is not None:
                 break
         return None
 
-    def _start(self, group: Group, places: list[str] | None) -> _Pool:
+    def _start(self, group: Group, where: list[str] | None) -> _Pool:
         """Start a pool on these nodes, or wherever there will be room."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -242,13 +242,13 @@ class Hosts:
             "DEFAULT"
             if node.startswith(TO_COME) or group.labels
             else NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
-            for node in places or [TO_COME] * group.count
+            for node in where or [TO_COME] * group.count
         ]
         actors: list[Any] = [
             host.options(**options, scheduling_strategy=strategy).remote(self._board)
             for strategy in strategies
         ]
-        return _Pool(group, actors, places or [])
+        return _Pool(group, actors, where or [])
 
     def _end(self, model: str) -> None:
         import ray

@@ -62,7 +62,8 @@ class Storage(Protocol):
         `first`: the one that tells of its machine's files."""
 
     def recall(self, place: str) -> None:
-        """Make what lies below `local` what another machine has kept, if anything."""
+        """Make what lies below `local` what was kept, and nothing else; nothing to do where all
+        see one folder."""
 
     def forget(self, place: str) -> None:
         """Remove what was kept, here too."""
