@@ -9,7 +9,14 @@ from raw2s.config import Ensemble, Model, Training
 from raw2s.stages.data import rows, source_spec
 from raw2s.stages.items import model_source, truth_items
 from raw2s.stages.noise import noise_spec, noisy
-from raw2s.stages.training import Clock, commit, device, training_runtime, training_spec
+from raw2s.stages.training import (
+    Clock,
+    commit,
+    device,
+    training_runtime,
+    training_spec,
+    version_of_loss,
+)
 from raw2s.store import Job, Store
 
 if TYPE_CHECKING:
@@ -36,7 +43,10 @@ def experts_job(
     }
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
     runtime = training_runtime(training) | {"ensemble": ensemble.model_dump(include=names)}
-    return Job("experts", title, spec | source_spec(model) | noise_spec(model), inputs, runtime)
+    return Job(
+        "experts", title, spec | source_spec(model) | noise_spec(model), inputs, runtime,
+        version=version_of_loss(labels),
+    )  # fmt: skip
 
 
 def experts(job: Job, store: Store, rank: int, progress: Progress) -> None:

@@ -44,6 +44,12 @@ def training_runtime(training: Training) -> dict[str, Any]:
     }
 
 
+def version_of_loss(labels: int | None) -> int:
+    """Of jobs that train by `raw2s.trainers.sft`: how text is read has changed what rounding does
+    (2: what several weak models wrote is read once; 3: the output layer reads targets only)."""
+    return 3 if labels is None else 1
+
+
 def no_progress(done: int, total: int) -> bool:
     """For ranks that report nothing."""
     return False
@@ -104,7 +110,10 @@ def finetune_job(
     spec = {"split": split, "labels": labels, "training": training_spec(training, model)}
     inputs = {"splits": splits_of} | ({"model": base} if base else {})
     spec |= source_spec(model) | noise_spec(model)
-    return Job("finetune", title, spec, inputs, training_runtime(training))
+    return Job(
+        "finetune", title, spec, inputs, training_runtime(training),
+        version=version_of_loss(labels),
+    )  # fmt: skip
 
 
 def finetune(job: Job, store: Store, rank: int, progress: Progress) -> None:
@@ -152,10 +161,9 @@ def student_job(
         }
     spec = {"labels": labels, "loss": loss, "training": training_spec(training, model)}
     inputs = {"supervision": supervision, "splits": splits_of} | ({"model": base} if base else {})
-    # Version 2: a text that several weak models wrote is read once.
     return Job(
         "student", title, spec | source_spec(model), inputs, training_runtime(training),
-        version=2 if labels is None else 1,
+        version=version_of_loss(labels),
     )  # fmt: skip
 
 

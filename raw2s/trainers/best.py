@@ -30,9 +30,11 @@ class BestEpoch:
 
     def see(self, trainer: Any, loss: float) -> None:
         """Keep the model as it is now if its validation loss is the lowest so far."""
-        if not loss < (math.inf if self.loss is None else self.loss):
+        step = trainer.state.global_step
+        # A training that goes on from before its best epoch has kept that already.
+        if step == self.step or not loss < (math.inf if self.loss is None else self.loss):
             return
-        self.step, self.loss = trainer.state.global_step, loss
+        self.step, self.loss = step, loss
         folder = self._folder()
         save(trainer, folder)
         if trainer.is_world_process_zero():

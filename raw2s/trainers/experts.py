@@ -77,7 +77,7 @@ def train_experts(
         write_text(work / _STATE, json.dumps(rounds.state()))
         return rounds
 
-    rounds = _agreed(ensemble, begin)
+    rounds = _decided(ensemble, begin)
     while not rounds.finished:
         number = len(rounds.errors)
         expert = out / f"expert-{number}"
@@ -94,7 +94,7 @@ def train_experts(
             validation=validation,
             keep=keep,
         )
-        rounds = _agreed(ensemble, judge)
+        rounds = _decided(ensemble, judge)
         _forget(work / f"round-{number}")
         keep_all(keep)
     experts, votes = rounds.experts or [0], rounds.alphas or [1.0]
@@ -169,7 +169,7 @@ def _rounds(ensemble: Ensemble, state: Mapping[str, Any]) -> Rounds:
     return kind.from_state(state)
 
 
-def _agreed(ensemble: Ensemble, decide: Callable[[], Rounds]) -> Rounds:
+def _decided(ensemble: Ensemble, decide: Callable[[], Rounds]) -> Rounds:
     """What the first rank decides, told to all."""
     said = agreed(decide().state() if _first_rank() else None)
     return _rounds(ensemble, said or {})

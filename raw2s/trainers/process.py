@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 Progress = Callable[[int, int], bool]
 """Called with steps done and steps in all, by every rank at the same steps; whether a checkpoint is
@@ -94,7 +94,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore")
 
 
-def agreed(value: T) -> T:
+def agreed(value: _T) -> _T:
     """What the first rank says; every rank calls it."""
     import torch.distributed as group
 
@@ -174,6 +174,11 @@ def _rotate(work: Path) -> None:
 
 def save(trainer: Any, out: Path) -> None:
     """Write the trained model, by all ranks, without the trainer's pickle of its arguments."""
+    if trainer.is_world_process_zero():
+        # What a kill has left here: safetensors writes aside first.
+        for path in out.glob("*"):
+            if path.is_file():
+                path.unlink()
     trainer.save_model(str(out))
     if trainer.is_world_process_zero():
         (out / "training_args.bin").unlink(missing_ok=True)

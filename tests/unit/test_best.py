@@ -52,11 +52,23 @@ def test_one_that_a_kill_cut_short_does_not_count(tmp_path: Path) -> None:
     best.see(trainer, 2.0)
     half = tmp_path / "work" / "best-2"
     half.mkdir()
-    (half / "model").write_text("ha")
+    (half / ".tmp1").write_text("ha")
     again = BestEpoch(tmp_path / "work")
     assert (again.step, again.loss) == (1, 2.0)
     trainer.state.global_step = 2
     again.see(trainer, 1.0)
     again.put(trainer, tmp_path / "out")
-    assert (tmp_path / "out" / "model").read_text() == "2"
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"model": "2"}
     assert [path.name for path in tmp_path.glob("work/*")] == ["best-2"]
+
+
+def test_an_epoch_that_is_kept_is_not_written_again(tmp_path: Path) -> None:
+    trainer, best = Trainer(), BestEpoch(tmp_path / "work")
+    trainer.state.global_step = 1
+    best.see(trainer, 2.0)
+    kept = tmp_path / "work" / "best-1" / "model"
+    kept.write_text("as it was")
+    # On another machine its loss may differ a little.
+    again = BestEpoch(tmp_path / "work")
+    again.see(trainer, 1.9)
+    assert kept.read_text() == "as it was" and again.loss == 2.0

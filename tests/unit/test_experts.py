@@ -240,9 +240,7 @@ def test_a_renamed_ensemble_is_the_same_work(source: dict[str, Any], tmp_path: P
 )
 def test_every_schedule_has_its_warmup(tmp_path: Path, schedule: Any, last: float) -> None:
     training = Training(schedule=schedule, warmup=0.2)
-    given = trainer_arguments(
-        training, work=tmp_path, logs=tmp_path, learning_rate=1.0, validate=False
-    )
+    given = trainer_arguments(training, work=tmp_path, logs=tmp_path, learning_rate=1.0)
     arguments = TrainingArguments(**given)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = get_scheduler(
