@@ -95,6 +95,7 @@ def test_the_mean_over_items_is_the_weighted_sum_over_tokens(source: dict[str, A
     model = load_answering(**source, labels=None)
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = logits[batch["read"]]
     expected = sum(w * loss for w, (loss, _) in zip(weights, each, strict=True))
     assert float(batch_loss(logits, batch, Loss(), 0.0)) == pytest.approx(expected, rel=1e-4)
     lengths = [len(i.sequences[0].input_ids) - i.sequences[0].prompt_length for i in items]
@@ -184,11 +185,12 @@ def test_a_killed_ensemble_goes_on_where_it_was(
     undisturbed = grow(source, tmp_path / "whole", ensemble)
     steps = 0
 
-    def killed(done: int, total: int) -> None:
+    def killed(done: int, total: int) -> bool:
         nonlocal steps
         steps += 1
         if steps == 10:
             raise KeyboardInterrupt
+        return False
 
     with pytest.raises(KeyboardInterrupt):
         grow(source, tmp_path / "killed", ensemble, killed)
