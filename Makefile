@@ -17,6 +17,8 @@ test-faults: .venv/installed
 test-cluster: .venv/installed
 	$(BIN)/python tests/cluster/three_hosts.py --faults
 
+# Of tests, jobs and benchmarks mypy checks names and calls; what it says of values there is mostly
+# about numpy's and torch's own types.
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
