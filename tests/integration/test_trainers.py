@@ -126,12 +126,17 @@ KINDS = ("classification", "generation", "cdpo", "experts")
 CASES = [(kind, zero) for kind in KINDS for zero in (3, 2, 0, None)]
 HALF = [(kind, zero) for kind in KINDS for zero in (3, 2, 1, 0)]
 """In bfloat16."""
+OFFLOADED = [("generation", 3), ("generation", 2), ("generation", 1), ("cdpo", 3)]
+AGAIN = [(3, False), (3, True), (1, False)]
+"""ZeRO stages, with and without offload, that a generation in bfloat16 is taken up again with."""
 
 
-def settings(zero: Any, workers: int, precision: Any = "float32") -> Training:
+def settings(
+    zero: Any, workers: int, precision: Any = "float32", offload: bool = False
+) -> Training:
     return Training(
         epochs=2, batch_size=8, micro_batch_size=2, learning_rate=1e-3, schedule="constant",
-        zero_stage=zero, workers=workers, precision=precision,
+        zero_stage=zero, workers=workers, precision=precision, offload=offload,
         gradient_checkpointing=zero == 3 and precision == "bfloat16",
     )  # fmt: skip
 
@@ -196,13 +201,17 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         for kind, zero in HALF:
             out = f"{config['out']}/{kind}-{zero}-half"
             train(kind, config["base"], out, settings(zero, 2, "bfloat16"))
+        for kind, zero in OFFLOADED:
+            out = f"{config['out']}/{kind}-{zero}-offloaded"
+            train(kind, config["base"], out, settings(zero, 2, offload=True))
         once = settings(None, 2).model_copy(update={"checkpoint_steps": 1})
         with contextlib.suppress(Killed):
             train("generation", config["base"], f"{config['out']}/plain", once, kill_after(1))
         # Ended by an error after two steps, and taken up again.
-        for zero in (3, 1):
-            again = settings(zero, 2, "bfloat16").model_copy(update={"checkpoint_steps": 1})
-            out = f"{config['out']}/generation-{zero}-again"
+        for zero, offload in AGAIN:
+            again = settings(zero, 2, "bfloat16", offload)
+            again = again.model_copy(update={"checkpoint_steps": 1})
+            out = f"{config['out']}/generation-{zero}-{offload}-again"
             with contextlib.suppress(Killed):
                 train("generation", config["base"], out, again, kill_after(2))
             notes = train("generation", config["base"], out, again)
@@ -227,12 +236,14 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         assert notes["steps"] == 4
         moved = max(float((one[k] - start[k]).abs().max()) for k in one if k in start)
         assert moved > 1e-3
-        for zero in (None, 0, 2, 3):
-            two = weights(tmp_path / f"{kind}-{zero}")
+        same = [f"{kind}-{zero}" for zero in (None, 0, 2, 3)]
+        same += [f"{kind}-{zero}-offloaded" for other, zero in OFFLOADED if other == kind]
+        for case in same:
+            two = weights(tmp_path / case)
             assert two.keys() == one.keys()
             for name, tensor in one.items():
                 torch.testing.assert_close(
-                    two[name], tensor, atol=2e-5, rtol=1e-3, msg=f"{kind}, ZeRO {zero}: {name}"
+                    two[name], tensor, atol=2e-5, rtol=1e-3, msg=f"{case}: {name}"
                 )
     for kind, zero in HALF:
         # Adam's first steps may go either way where a gradient is nearly nothing.
@@ -246,9 +257,9 @@ def test_two_workers_with_each_zero_stage_equal_one_process(
         alike = float(torch.cosine_similarity(*moves, dim=0))
         # Stage 0 also adds its micro-batches up in bfloat16.
         assert alike > (0.98 if zero else 0.6), f"{kind}, ZeRO {zero}, bfloat16: {alike}"
-    for zero in (3, 1):
+    for zero, offload in AGAIN:
         torch.testing.assert_close(
-            weights(tmp_path / f"generation-{zero}-again"),
+            weights(tmp_path / f"generation-{zero}-{offload}-again"),
             weights(tmp_path / f"generation-{zero}-half"),
             atol=0, rtol=0,
         )  # fmt: skip
