@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command == "plan":
             from raw2s.plan import show_plan
 
-            show_plan(settings, address=parsed.address)
+            show_plan(settings)
         elif parsed.command == "sweep":
             from raw2s.sweep import sweep
 
@@ -75,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
             "--set", metavar="KEY=VALUE", action="append", default=[],
             help="override a key of the configuration, e.g. seeds=[0,1] or cluster.cpus=8",
         )  # fmt: skip
-    plan.add_argument("--address", help="compare with this Ray cluster ('auto': the running one)")
     report = commands.add_parser("report", help="write a run's or a sweep's page again")
     report.add_argument(
         "run", metavar="FOLDER", help="<storage>/runs/<name> or <storage>/sweeps/<name>"

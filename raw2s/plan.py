@@ -8,14 +8,16 @@ from rich.console import Console
 from rich.table import Table
 
 from raw2s.checks import Need, needs
-from raw2s.config import Cluster, Run
+from raw2s.config import Run
 from raw2s.nodes import Node
+from raw2s.orchestration.cluster import address_of, connected, nodes
 from raw2s.pipeline import STAGES, recipe
 from raw2s.store import Store
 
 
-def show_plan(run: Run, *, address: str | None = None, console: Console | None = None) -> None:
-    """Print the plan. Needs no network, and a cluster only if `address` names one."""
+def show_plan(run: Run, *, console: Console | None = None) -> None:
+    """Print the plan. Where the run would connect to a running cluster, it is asked for what it has
+    room for; otherwise no network is needed."""
     console = console or Console()
     plan, store = recipe(run), Store(run.storage)
     stages = Table("stage", "jobs", "done", title=f"{run.name}: stages", title_justify="left")
@@ -27,10 +29,8 @@ def show_plan(run: Run, *, address: str | None = None, console: Console | None =
     console.print(stages)
 
     have = None
-    if address is not None:
-        from raw2s.orchestration.cluster import connected, nodes
-
-        with connected(Cluster(address=address)):
+    if address_of(run.cluster):
+        with connected(run.cluster):
             have = list(nodes(run.cluster.autoscaled).values())
     columns = ["workers", "CPUs", "GPUs", "memory", "checkpoint"]
     if have is not None:

@@ -43,9 +43,14 @@ _ON_ONE_MACHINE = {
 _NOBODY_TO_ASK = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:1"}
 
 
+def address_of(cluster: Cluster) -> str | None:
+    """The running cluster's that a run connects to: the configured one, or RAY_ADDRESS's."""
+    return cluster.address or os.environ.get("RAY_ADDRESS")
+
+
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[None]:
-    """Be connected to a cluster: the configured one, RAY_ADDRESS's, or one started here.
+    """Be connected to a cluster: a running one (`address_of`), or one started here.
 
     A connection that is there already is used as it is and left open.
     """
@@ -63,7 +68,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    address = address_of(cluster)
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,

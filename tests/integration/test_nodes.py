@@ -63,6 +63,20 @@ def weak_model(loaded: Run) -> Job:
     return weak
 
 
+def test_a_plan_says_what_the_cluster_has_room_for(node: WorkerNode, tmp_path: Path) -> None:
+    """The cluster that a run would take; two of its CPUs are the worker's, the head has none."""
+    words = [sys.executable, "-m", "raw2s.cli", "plan", str(TINY)]
+    for override in (f"storage={tmp_path}", "experiments.slots.cdpo.training.workers=8"):
+        words += ["--set", override]
+    environment = SHELL | node.found_by | {"COLUMNS": "160"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = [line.strip("│").split("│") for line in done.stdout.splitlines()]
+    room = {one[0].strip(): one[-1].strip() for one in cells}
+    assert room["topics: weak models"] == "2" and room["slots: cDPO"] == "2: too few"
+    assert "nodes: 0 CPUs and 0 GPUs; 2 CPUs and 0 GPUs." in done.stdout
+
+
 def test_the_worker_node_is_lost_again_and_again(
     node: WorkerNode, undisturbed: Path, tmp_path: Path
 ) -> None:
