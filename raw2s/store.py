@@ -24,7 +24,7 @@ from typing import Any
 
 from raw2s.errors import StorageError, no_space
 from raw2s.storage import Gather, open_storage
-from raw2s.storage.checksums import described
+from raw2s.storage.checksums import described, sealed, unsealed
 from raw2s.storage.folder import MANIFEST
 
 _IDENTITY = "storage.json"
@@ -142,6 +142,25 @@ class Store:
     def clear_work(self, job: Job) -> None:
         """Remove what this machine has of the work, once the artefact is there."""
         shutil.rmtree(self.work(job), ignore_errors=True)
+
+    def keep_piece(self, job: Job, name: str, content: bytes) -> None:
+        """Keep a piece of the unfinished work under a name, until the artefact is there."""
+        self.storage.create(f"{_work(job)}/{name}", sealed(content))
+
+    def piece(self, job: Job, name: str) -> bytes | None:
+        """The piece of that name, if one was kept.
+
+        One that is not as it was written is removed; that raises StorageError.
+        """
+        place = f"{_work(job)}/{name}"
+        try:
+            content = unsealed(self.storage.read(place))
+        except FileNotFoundError:
+            return None
+        if content is None:
+            self.storage.remove(place)
+            raise StorageError(f"{job.stage} {job.title}: a kept piece is not what was written")
+        return content
 
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""

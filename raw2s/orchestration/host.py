@@ -63,8 +63,9 @@ class ModelHost:
         self._model: Any = None
         self._tokenizer: Any = None
 
-    def answer(self, request: Request, number: int, block: pd.DataFrame) -> pd.DataFrame:
-        """Answer a block's rows; loads the request's model if it is not the one held.
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> bytes:
+        """Answer a block's rows, by an encoded table (`raw2s.storage.tables`); loads the request's
+        model if it is not the one held.
 
         A batch that does not fit into memory is halved and tried again; so is, from the second time
         on, a block that has ended this actor's process (memory of the host that is full ends it
@@ -74,6 +75,7 @@ class ModelHost:
 
         from raw2s.models import operations
         from raw2s.models.memory import with_smaller_batches
+        from raw2s.storage.tables import encoded
 
         job = request.job
         block_of_job = f"{job.fingerprint} {number} {self._actor}"
@@ -97,13 +99,15 @@ class ModelHost:
             max(1, job.runtime["batch_size"] >> max(0, tried - 1)),
         )
         self._board.ended.remote(block_of_job)
-        return rows.assign(
-            actor=self._actor,
-            actor_host=self._host,
-            actor_start=self._ready,
-            actor_first=started,
-            actor_end=time.time(),
-            actor_batch=batch_size,
+        return encoded(
+            rows.assign(
+                actor=self._actor,
+                actor_host=self._host,
+                actor_start=self._ready,
+                actor_first=started,
+                actor_end=time.time(),
+                actor_batch=batch_size,
+            )
         )
 
     def load(self, request: Request) -> None:

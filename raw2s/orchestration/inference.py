@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
-import pickle
-import time
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from raw2s.orchestration.dispatch import dispatch, distinct
 from raw2s.orchestration.host import Request
 from raw2s.orchestration.hosts import Hosts
+from raw2s.orchestration.kept import Block, Kept
+from raw2s.storage.tables import decoded
+from raw2s.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 # A block is the unit of balance between a pool's actors: some batches of rows.
 _BATCHES_A_BLOCK = 4
-# Blocks that an actor has before it: while it answers one, the next is on its way.
-_AHEAD = 2
 # Blocks of a step of Ray Data, for each actor.
 _BLOCKS_A_STEP = 64
-# A block is asked of a second actor as well if it takes so many times what others took, and longer
-# than so many seconds: its own may be on a slow node, or on none.
-_SLOW, _SLOW_SECONDS = 4.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -41,27 +37,33 @@ class Answer:
     actors: list[dict[str, Any]]
 
 
-def ask_at_once(requests: Sequence[Request], hosts: Hosts, board: ActorHandle) -> list[Answer]:
+def ask_at_once(
+    requests: Sequence[Request], hosts: Hosts, board: ActorHandle, store: Store | None = None
+) -> list[Answer]:
     """Answer every request by its own model's pool, all of them at the same time.
 
     All models are loaded before the first row is asked. Where the pools do not fit on the cluster
-    together, as many as fit go first and make room for the others.
+    together, as many as fit go first and make room for the others. `store`: as for `ask`.
     """
     return [
         answer
         for wave in hosts.waves(requests)
-        for answer in ask(wave, hosts.bring_up(wave), board)
+        for answer in ask(wave, hosts.bring_up(wave), board, store=store)
     ]
 
 
 def ask_in_turn(
-    requests: Sequence[Request], actors: Sequence[ActorHandle], board: ActorHandle
+    requests: Sequence[Request],
+    actors: Sequence[ActorHandle],
+    board: ActorHandle,
+    store: Store | None = None,
 ) -> list[Answer]:
-    """Answer requests by a few actors; a model stays on one of them, each takes some models."""
+    """Answer requests by a few actors; a model stays on one of them, each takes some models.
+    `store`: as for `ask`."""
     if len(requests) == 1:
-        return ask(requests, [actors], board)
+        return ask(requests, [actors], board, store=store)
     pools = [[actors[n % len(actors)]] for n in range(len(requests))]
-    return ask(requests, pools, board, helpers=actors)
+    return ask(requests, pools, board, helpers=actors, store=store)
 
 
 def ask(
@@ -70,10 +72,12 @@ def ask(
     board: ActorHandle,
     *,
     helpers: Sequence[ActorHandle] = (),
+    store: Store | None = None,
 ) -> list[Answer]:
     """Answer each request by its pool of actors, through one Ray Data pipeline.
 
-    helpers: who, besides, may be asked for what an actor of any pool is slow with.
+    helpers: who, besides, may be asked for what an actor of any pool is slow with. store: where
+    answers are kept until their jobs are done, and looked for first; none: they are not.
 
     Raises RuntimeError naming the rows if a row that went in does not come out.
     """
@@ -83,130 +87,66 @@ def ask(
     DataContext.get_current().enable_progress_bars = False
     # Ray Data sets its loggers up at import, which comes after the connection.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    for request in requests:
-        ray.get(board.update.remote(request.job.fingerprint, 0, len(request.rows)))
     questions = [request.without_rows() for request in requests]
+    blocks = _blocks(requests)
+    kept = Kept.of([request.job for request in requests], store) if store else None
+    answers = kept.find(blocks) if kept else {}
+    for number, request in enumerate(requests):
+        done = sum(len(blocks[key]) for key in answers if key[0] == number)
+        ray.get(board.update.remote(request.job.fingerprint, done, len(request.rows)))
 
     def forward(rows: pd.DataFrame) -> pd.DataFrame:
-        return _dispatch(rows, questions, pools, board, helpers)
+        with kept.keeper() if kept else contextlib.nullcontext() as keep:
+            return dispatch(rows, questions, pools, board, helpers, keep)
 
-    carried = (
-        # Not from_pandas: it starts a task that waits for a CPU, and the hosts may hold them all.
-        ray.data.from_blocks(_steps(requests, pools))
-        .map_batches(
-            forward,
-            batch_size=None,
-            batch_format="pandas",
-            # The hosts compute, this task only hands out rows; a second one beside it would make
-            # hosts of several models change them back and forth.
-            compute=TaskPoolStrategy(size=1),
-            num_cpus=0,
+    waiting = {key: rows for key, rows in blocks.items() if key not in answers}
+    if waiting:
+        carried = (
+            # Not from_pandas: it starts a task that waits for a CPU, and the hosts may hold them
+            # all.
+            ray.data.from_blocks(_steps(waiting, len(distinct(pools))))
+            .map_batches(
+                forward,
+                batch_size=None,
+                batch_format="pandas",
+                # The hosts compute, this task only hands out rows; a second one beside it would
+                # make hosts of several models change them back and forth.
+                compute=TaskPoolStrategy(size=1),
+                num_cpus=0,
+            )
+            .to_pandas()
         )
-        .to_pandas()
-    )
-    tables: list[list[pd.DataFrame]] = [[] for _ in requests]
-    for number, table in zip(carried["request"], carried["table"], strict=True):
-        tables[number].append(pickle.loads(table))
-    return [_collect(*of_one) for of_one in zip(requests, tables, strict=True)]
-
-
-def _steps(
-    requests: Sequence[Request], pools: Sequence[Sequence[ActorHandle]]
-) -> list[pd.DataFrame]:
-    """Tables of rows in blocks, marked by the columns request and block (numbers)."""
-    blocks = []
-    for number, request in enumerate(requests):
-        size = request.job.runtime["batch_size"] * _BATCHES_A_BLOCK
-        for block, at in enumerate(range(0, len(request.rows), size)):
-            blocks.append(request.rows.iloc[at : at + size].assign(request=number, block=block))
-    # In turn, so that every pool has something to do in every step.
-    blocks.sort(key=lambda rows: rows["block"].iloc[0])
-    size = _BLOCKS_A_STEP * len({actor for pool in pools for actor in pool})
+        keys = zip(carried["request"], carried["block"], strict=True)
+        answers |= dict(zip(keys, carried["answer"], strict=True))
     return [
-        pd.concat(blocks[at : at + size], ignore_index=True) for at in range(0, len(blocks), size)
+        _collect(
+            request,
+            [decoded(answers[key]) for key in blocks if key in answers and key[0] == number],
+        )
+        for number, request in enumerate(requests)
     ]
 
 
-@dataclass
-class _Asked:
-    """A block on its way: to whom, since when."""
-
-    request: int
-    block: int
-    actor: ActorHandle
-    since: float = field(default_factory=time.monotonic)
-
-
-def _dispatch(
-    rows: pd.DataFrame,
-    questions: Sequence[Request],
-    pools: Sequence[Sequence[ActorHandle]],
-    board: ActorHandle,
-    helpers: Sequence[ActorHandle] = (),
-) -> pd.DataFrame:
-    """Hand out the blocks of a step to whoever is free, and wait for the answers.
-
-    Whole tables go on as bytes: those of different operations have different columns.
-    """
-    import ray
-
-    parts = {key: part for key, part in rows.groupby(["request", "block"], sort=True)}
-    # Request after request: an actor that serves several changes its model once for each.
-    waiting = {n: deque(block for number, block in parts if number == n) for n in range(len(pools))}
-    asked: dict[Any, _Asked] = {}
-    found: dict[tuple[int, int], bytes] = {}
-    took: list[float] = []
-    others = [[*pool, *helpers] for pool in pools]
-
-    def ask_one(actor: Any, request: int, block: int) -> None:
-        part = parts[request, block].drop(columns=["request", "block"])
-        answer = actor.answer.remote(questions[request], block, part)
-        asked[answer] = _Asked(request, block, actor)
-
-    def ask_next(actor: ActorHandle) -> None:
-        for request, pool in enumerate(pools):
-            if waiting[request] and actor in pool:
-                ask_one(actor, request, waiting[request].popleft())
-                return
-
-    for actor in dict.fromkeys(actor for pool in pools for actor in pool):
-        for _ in range(_AHEAD):
-            ask_next(actor)
-    while len(found) < len(parts):
-        done, _ = ray.wait(list(asked), num_returns=1, timeout=_SLOW_SECONDS)
-        for answer in done:
-            one = asked.pop(answer)
-            table: pd.DataFrame = ray.get(answer)
-            took.append(time.monotonic() - one.since)
-            if (one.request, one.block) not in found:
-                found[one.request, one.block] = pickle.dumps(table)
-                fingerprint = questions[one.request].job.fingerprint
-                ray.get(board.add.remote(fingerprint, len(parts[one.request, one.block])))
-            ask_next(one.actor)
-        _ask_again(asked, found, others, median(took) if took else 0.0, ask_one)
-    for late in asked:
-        # Someone else was faster.
-        ray.cancel(late)
-    return pd.DataFrame({"request": [n for n, _ in found], "table": list(found.values())})
+def _blocks(requests: Sequence[Request]) -> dict[Block, pd.DataFrame]:
+    """The requests' rows, cut into blocks."""
+    blocks = {}
+    for number, request in enumerate(requests):
+        size = request.job.runtime["batch_size"] * _BATCHES_A_BLOCK
+        for block, at in enumerate(range(0, len(request.rows), size)):
+            blocks[number, block] = request.rows.iloc[at : at + size]
+    return blocks
 
 
-def _ask_again(
-    asked: dict[Any, _Asked],
-    found: dict[tuple[int, int], bytes],
-    others: Sequence[Sequence[ActorHandle]],
-    usual: float,
-    ask_one: Any,
-) -> None:
-    """Ask an idle actor, of those that may answer a request, for what another one is slow with."""
-    busy = {one.actor for one in asked.values()}
-    limit = max(_SLOW_SECONDS, _SLOW * usual)
-    twice = Counter((one.request, one.block) for one in asked.values())
-    for one in list(asked.values()):
-        key = (one.request, one.block)
-        idle = [actor for actor in others[one.request] if actor not in busy]
-        if idle and key not in found and twice[key] == 1 and time.monotonic() - one.since > limit:
-            busy.add(idle[0])
-            ask_one(idle[0], *key)
+def _steps(blocks: Mapping[Block, pd.DataFrame], actors: int) -> list[pd.DataFrame]:
+    """Tables of rows in blocks, marked by the columns request and block (numbers), for so many
+    actors."""
+    # In turn, so that every pool has something to do in every step.
+    order = sorted(blocks, key=lambda key: (key[1], key[0]))
+    marked = [blocks[key].assign(request=key[0], block=key[1]) for key in order]
+    size = _BLOCKS_A_STEP * actors
+    return [
+        pd.concat(marked[at : at + size], ignore_index=True) for at in range(0, len(marked), size)
+    ]
 
 
 def _collect(request: Request, tables: Sequence[pd.DataFrame]) -> Answer:

@@ -34,14 +34,14 @@ class Folder:
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        aside.write_bytes(content)
         try:
+            aside.write_bytes(content)
             # A link is made whole, or not at all where the name is taken.
             path.hardlink_to(aside)
         except FileExistsError:
             return False
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
         return True
 
     def remove(self, name: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pandas as pd
 
@@ -25,16 +26,30 @@ def read_table(path: Path) -> pd.DataFrame:
     Once Ray Data is imported, pyarrow knows a type of it whose values are read by unpickling them,
     so that a parquet file could run code.
     """
-    import pyarrow.parquet
-
     # One file for both, though another may take its place meanwhile.
     with path.open("rb") as file:
-        for column in pyarrow.parquet.read_schema(file):
-            for added in _added_types(column):
-                if added not in _PLAIN:
-                    raise StorageError(f"{path}: column {column.name!r} is no plain data ({added})")
-        file.seek(0)
-        return pd.read_parquet(file)
+        return _read(file, str(path))
+
+
+def encoded(table: pd.DataFrame) -> bytes:
+    """A table as the bytes of a parquet file."""
+    return table.to_parquet(None, index=False)
+
+
+def decoded(content: bytes) -> pd.DataFrame:
+    """The table of such bytes; raises StorageError as `read_table`."""
+    return _read(io.BytesIO(content), "a table")
+
+
+def _read(file: IO[bytes], name: str) -> pd.DataFrame:
+    import pyarrow.parquet
+
+    for column in pyarrow.parquet.read_schema(file):
+        for added in _added_types(column):
+            if added not in _PLAIN:
+                raise StorageError(f"{name}: column {column.name!r} is no plain data ({added})")
+    file.seek(0)
+    return pd.read_parquet(file)
 
 
 def _added_types(field: pyarrow.Field) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import subprocess
@@ -43,6 +44,32 @@ def test_a_lost_host_and_a_lost_training_worker(undisturbed: Path, tmp_path: Pat
     assert labels.is_dir()
     pd.testing.assert_frame_equal(results(storage), results(undisturbed))
     assert manifests(storage).keys() == manifests(undisturbed).keys()
+
+
+def test_what_a_killed_run_was_answered_is_not_asked_again(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    storage = shutil.copytree(undisturbed, tmp_path / "storage")
+    shutil.rmtree(storage / "artefacts" / "label")
+    # Several blocks a model.
+    row_by_row = [f"experiments.{task}.labelling.batch_size=1" for task in ("topics", "slots")]
+    run = Running(TINY, storage, *row_by_row)
+    run.when(lambda: list(storage.glob("work/label-*/*")))
+    run.process.kill()
+    run.process.wait()
+    killed = time.time()
+    assert not (storage / "artefacts" / "label").exists()
+    Running(TINY, storage, *row_by_row).ended()
+    began = []
+    for path in (undisturbed / "artefacts" / "label").iterdir():
+        here = storage / "artefacts" / "label" / path.name
+        notes = json.loads((here / "manifest.json").read_text())["notes"]
+        began.append(min(actor["first"] for actor in notes["actors"]))
+        found, wanted = (pd.read_parquet(one / "rows.parquet") for one in (here, path))
+        # Up to what another size of batch rounds otherwise.
+        pd.testing.assert_frame_equal(found, wanted, check_exact=False, atol=1e-5)
+    assert min(began) < killed < max(began)
+    assert not list(storage.glob("work/label-*"))
 
 
 def test_damage_is_said_and_made_good(undisturbed: Path, tmp_path: Path) -> None:

@@ -116,6 +116,23 @@ def test_an_address_opens_the_same_storage_only(machine: Make, tmp_path: Path) -
         address.open()
 
 
+def test_pieces_are_kept_until_the_artefact_is_there(machine: Make) -> None:
+    one, other, job = machine("one"), machine("other"), Job("label", "weak", {})
+    assert one.piece(job, "a") is None
+    one.keep_piece(job, "a", b"first")
+    other.keep_piece(job, "a", b"second")
+    other.keep_piece(job, "b", b"")
+    assert other.piece(job, "a") == b"first" and one.piece(job, "b") == b""
+    for damaged in (b"", b"x" * 32, b"x" * 40):
+        one.storage.remove(f"work/label-{job.fingerprint}/a")
+        one.storage.create(f"work/label-{job.fingerprint}/a", damaged)
+        with pytest.raises(StorageError, match="label weak: a kept piece is not what was written"):
+            other.piece(job, "a")
+        assert one.piece(job, "a") is None
+    made(one, job)
+    assert other.piece(job, "b") is None
+
+
 def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
     store, job, other = Store(tmp_path / "storage"), Job("student", "s", {}), tmp_path / "other"
     other.write_text("somebody's")
