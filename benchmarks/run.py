@@ -1,8 +1,9 @@
-"""Three figures of the pipeline, each a ratio within this one run.
+"""Figures of the pipeline, each a ratio within this one run.
 
     python benchmarks/run.py            (`make bench`)
 
-(a) labelling with N weak models at the same time, over the same one after another with every core;
+(a) labelling with N weak models at the same time, over the same one after another with every core,
+    and what it costs to keep answers as they come;
 (b) a second run of a finished configuration, over the first;
 (c) the time in which no model computes, over the whole of a run.
 """
@@ -58,10 +59,10 @@ def computing(run: config.Run) -> float:
     return total
 
 
-def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
+def labelling(run: config.Run, name: str) -> tuple[float, float, float, int]:
     """Seconds of labelling split B, several times over, by all weak models of an experiment at
-    once, and one after another with all CPUs each, and how many models there are. Models are loaded
-    before the clock runs."""
+    once, the same with answers kept as they come, and one after another with all CPUs each, and how
+    many models there are. Models are loaded before the clock runs."""
     import ray
 
     store = Store(run.storage)
@@ -71,20 +72,21 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, int]:
     with connected(Cluster(object_store_mb=128)):
         board = ray.remote(num_cpus=0)(Board).remote()
 
-        def seconds(group: list[Request], cpus: float) -> float:
+        def seconds(group: list[Request], cpus: float, kept_in: Store | None = None) -> float:
             hosts = Hosts(board)
             group = [with_share(request, cpus) for request in group]
             pools = hosts.bring_up(group)
             # The first call starts the processes that carry rows, the second is the one measured.
             ask([head(request) for request in group], pools, board)
             started = time.monotonic()
-            ask(group, pools, board)
+            ask(group, pools, board, store=kept_in)
             took = time.monotonic() - started
             hosts.release()
             return took
 
-        at_once = seconds(requests, min(1.0, cores / len(jobs)))
-        return at_once, sum(seconds([request], cores) for request in requests), len(jobs)
+        share = min(1.0, cores / len(jobs))
+        at_once, kept = seconds(requests, share), seconds(requests, share, store)
+        return at_once, kept, sum(seconds([request], cores) for request in requests), len(jobs)
 
 
 def times(request: Request, number: int) -> Request:
@@ -114,10 +116,11 @@ def main() -> None:
         busy = computing(run)
         print(f"{path.name} on {os.cpu_count()} cores")
         for name in run.experiments:
-            at_once, in_turn, models = labelling(run, name)
+            at_once, kept, in_turn, models = labelling(run, name)
             print(
                 f"(a) labelling {name}: {models} weak models at once {at_once:.1f} s, one after "
-                f"another {in_turn:.1f} s: {in_turn / at_once:.2f} times as fast"
+                f"another {in_turn:.1f} s: {in_turn / at_once:.2f} times as fast; and "
+                f"answers kept {kept:.1f} s: {kept / at_once:.2f}"
             )
         print(f"(b) second run {second:.1f} s, first {first:.1f} s: {second / first:.3f}")
         print(
