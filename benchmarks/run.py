@@ -72,27 +72,27 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, float, int]:
     with connected(Cluster(object_store_mb=128)):
         board = ray.remote(num_cpus=0)(Board).remote()
 
-        def seconds(group: list[Request], cpus: float, kept_in: Store | None = None) -> float:
+        def seconds(group: list[Request], cpus: float, kept_as: str = "") -> float:
             hosts = Hosts(board)
-            group = [with_share(request, cpus) for request in group]
+            group = [replace(with_share(request, cpus), kept_as=kept_as) for request in group]
             pools = hosts.bring_up(group)
             # The first call starts the processes that carry rows, the second is the one measured.
             ask([head(request) for request in group], pools, board)
             started = time.monotonic()
-            ask(group, pools, board, store=kept_in)
+            ask(group, pools, board)
             took = time.monotonic() - started
             hosts.release()
             return took
 
         share = min(1.0, cores / len(jobs))
-        at_once, kept = seconds(requests, share), seconds(requests, share, store)
+        at_once, kept = seconds(requests, share), seconds(requests, share, "kept")
         return at_once, kept, sum(seconds([request], cores) for request in requests), len(jobs)
 
 
 def times(request: Request, number: int) -> Request:
-    """The request with its rows so many times over."""
+    """The request with its rows so many times over, and no answer kept."""
     copies = [request.rows.assign(id=request.rows["id"] + f"/{copy}") for copy in range(number)]
-    return replace(request, rows=pd.concat(copies, ignore_index=True))
+    return replace(request, rows=pd.concat(copies, ignore_index=True), kept_as="")
 
 
 def head(request: Request) -> Request:

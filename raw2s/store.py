@@ -17,6 +17,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +25,12 @@ from typing import Any
 
 from raw2s.errors import StorageError, no_space
 from raw2s.storage import Gather, open_storage
-from raw2s.storage.checksums import described, sealed, unsealed
+from raw2s.storage.checksums import described
 from raw2s.storage.folder import MANIFEST
 
 _IDENTITY = "storage.json"
+_READERS = 8
+"""How many pieces are read at once."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Store:
         return self.storage.fetch(_place(job), self.manifest(job)["files"])
 
     def work(self, job: Job) -> Path:
-        """A folder for what an unfinished job wants to find again: training checkpoints."""
+        """A folder for what an unfinished training wants to find again: checkpoints."""
         return self.storage.local / _work(job)
 
     def keep_work(self, job: Job, gather: Gather, first: bool = True) -> None:
@@ -144,23 +147,24 @@ class Store:
         shutil.rmtree(self.work(job), ignore_errors=True)
 
     def keep_piece(self, job: Job, name: str, content: bytes) -> None:
-        """Keep a piece of the unfinished work under a name, until the artefact is there."""
-        self.storage.create(f"{_work(job)}/{name}", sealed(content))
+        """Keep a piece of the unfinished work under a name that it shares with others, until the
+        artefact is there."""
+        digest = hashlib.sha256(content).hexdigest()
+        self.storage.create(f"{_work(job)}/{name}/{digest}", content)
 
-    def piece(self, job: Job, name: str) -> bytes | None:
-        """The piece of that name, if one was kept.
-
-        One that is not as it was written is removed; that raises StorageError.
-        """
+    def pieces(self, job: Job, name: str) -> tuple[list[bytes], int]:
+        """All pieces of that name, and how many were not as written; those are removed."""
         place = f"{_work(job)}/{name}"
-        try:
-            content = unsealed(self.storage.read(place))
-        except FileNotFoundError:
-            return None
-        if content is None:
-            self.storage.remove(place)
-            raise StorageError(f"{job.stage} {job.title}: a kept piece is not what was written")
-        return content
+        digests = sorted(self.storage.names(place))
+        whole = []
+        with ThreadPoolExecutor(_READERS) as threads:
+            contents = threads.map(lambda one: self.storage.read(f"{place}/{one}"), digests)
+            for digest, content in zip(digests, contents, strict=True):
+                if hashlib.sha256(content).hexdigest() == digest:
+                    whole.append(content)
+                else:
+                    self.storage.remove(f"{place}/{digest}")
+        return whole, len(digests) - len(whole)
 
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""

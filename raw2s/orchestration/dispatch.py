@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from raw2s.orchestration.host import Request
-from raw2s.orchestration.kept import Block, Keep
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
+Block = tuple[int, int]
+"""A block of rows: the number of its request, and one of its own."""
 # Blocks that an actor has before it: while it answers one, the next is on its way.
 _AHEAD = 2
 # A block is asked of a second actor as well if it takes so many times what others took, and longer
@@ -44,7 +45,6 @@ def dispatch(
     pools: Sequence[Sequence[ActorHandle]],
     board: ActorHandle,
     helpers: Sequence[ActorHandle] = (),
-    keep: Keep | None = None,
 ) -> pd.DataFrame:
     """Hand out the blocks of a step to whoever is free of their request's pool, and wait for the
     answers.
@@ -87,10 +87,8 @@ def dispatch(
             took.append(time.monotonic() - one.since)
             if one.block not in found:
                 found[one.block] = table
-                request, part = one.block[0], parts[one.block]
-                if keep:
-                    keep(request, part, table)
-                ray.get(board.add.remote(questions[request].job.fingerprint, len(part)))
+                fingerprint = questions[one.block[0]].job.fingerprint
+                ray.get(board.add.remote(fingerprint, len(parts[one.block])))
             ask_next(one.actor)
         _ask_again(asked, found, others, median(took) if took else 0.0, ask_one)
     for late in asked:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from raw2s.store import Address, Job
+from raw2s.store import Address, Job, Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -25,6 +27,8 @@ class Request:
 
     storage: where the model lies, unless it is the hub's. labels: number of classes of a
     classifier, else None. operation, options: see `raw2s.models.operations`. rows: what to ask.
+    kept_as: the name under which answers are kept until the job is done; "": they are not.
+    answered: those that were kept before.
     """
 
     job: Job
@@ -33,6 +37,22 @@ class Request:
     operation: str
     options: Mapping[str, Any]
     rows: pd.DataFrame
+    kept_as: str = ""
+    answered: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that name a row, in questions and answers."""
+        return [name for name in ("id", "candidate") if name in self.rows]
+
+    @cached_property
+    def waiting(self) -> pd.DataFrame:
+        """The rows without an answer."""
+        if self.answered.empty:
+            return self.rows
+        answered = set(self.answered[self.key].itertuples(index=False, name=None))
+        rows = self.rows[self.key].itertuples(index=False, name=None)
+        return self.rows[[row not in answered for row in rows]]
 
     @property
     def model(self) -> str:
@@ -43,7 +63,7 @@ class Request:
 
     def without_rows(self) -> Request:
         """The question alone."""
-        return replace(self, rows=pd.DataFrame())
+        return replace(self, rows=pd.DataFrame(), answered=pd.DataFrame())
 
 
 class ModelHost:
@@ -60,6 +80,7 @@ class ModelHost:
         self._host = ray.util.get_node_ip_address()
         self._held: tuple[str, int | None] | None = None
         self._ready = 0.0
+        self._store: Store | None = None
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -99,7 +120,7 @@ class ModelHost:
             max(1, job.runtime["batch_size"] >> max(0, tried - 1)),
         )
         self._board.ended.remote(block_of_job)
-        return encoded(
+        answer = encoded(
             rows.assign(
                 actor=self._actor,
                 actor_host=self._host,
@@ -109,6 +130,11 @@ class ModelHost:
                 actor_batch=batch_size,
             )
         )
+        if request.kept_as and self._store:
+            # One that cannot be kept is not lost: it goes on from here.
+            with contextlib.suppress(Exception):
+                self._store.keep_piece(job, request.kept_as, answer)
+        return answer
 
     def load(self, request: Request) -> None:
         """Hold the request's model."""
@@ -122,7 +148,8 @@ class ModelHost:
             return
         self._held = self._model = None
         release()
-        source = model_source(request.job, request.storage.open())
+        self._store = request.storage.open()
+        source = model_source(request.job, self._store)
         self._tokenizer = load_tokenizer(**source)
         self._model = load_answering(**source, labels=request.labels)
         self._held = wanted

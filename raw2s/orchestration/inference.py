@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,7 @@ import pandas as pd
 from raw2s.orchestration.dispatch import dispatch, distinct
 from raw2s.orchestration.host import Request
 from raw2s.orchestration.hosts import Hosts
-from raw2s.orchestration.kept import Block, Kept
 from raw2s.storage.tables import decoded
-from raw2s.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -37,33 +34,31 @@ class Answer:
     actors: list[dict[str, Any]]
 
 
-def ask_at_once(
-    requests: Sequence[Request], hosts: Hosts, board: ActorHandle, store: Store | None = None
-) -> list[Answer]:
+def ask_at_once(requests: Sequence[Request], hosts: Hosts, board: ActorHandle) -> list[Answer]:
     """Answer every request by its own model's pool, all of them at the same time.
 
-    All models are loaded before the first row is asked. Where the pools do not fit on the cluster
-    together, as many as fit go first and make room for the others. `store`: as for `ask`.
+    All models that have something to answer are loaded before the first row is asked. Where the
+    pools do not fit on the cluster together, as many as fit go first and make room for the others.
     """
-    return [
+    answers = {n: _collect(one, []) for n, one in enumerate(requests) if one.waiting.empty}
+    asked = [n for n in range(len(requests)) if n not in answers]
+    found = [
         answer
-        for wave in hosts.waves(requests)
-        for answer in ask(wave, hosts.bring_up(wave), board, store=store)
+        for wave in hosts.waves([requests[n] for n in asked])
+        for answer in ask(wave, hosts.bring_up(wave), board)
     ]
+    answers |= dict(zip(asked, found, strict=True))
+    return [answers[n] for n in range(len(requests))]
 
 
 def ask_in_turn(
-    requests: Sequence[Request],
-    actors: Sequence[ActorHandle],
-    board: ActorHandle,
-    store: Store | None = None,
+    requests: Sequence[Request], actors: Sequence[ActorHandle], board: ActorHandle
 ) -> list[Answer]:
-    """Answer requests by a few actors; a model stays on one of them, each takes some models.
-    `store`: as for `ask`."""
+    """Answer requests by a few actors; a model stays on one of them, each takes some models."""
     if len(requests) == 1:
-        return ask(requests, [actors], board, store=store)
+        return ask(requests, [actors], board)
     pools = [[actors[n % len(actors)]] for n in range(len(requests))]
-    return ask(requests, pools, board, helpers=actors, store=store)
+    return ask(requests, pools, board, helpers=actors)
 
 
 def ask(
@@ -72,12 +67,10 @@ def ask(
     board: ActorHandle,
     *,
     helpers: Sequence[ActorHandle] = (),
-    store: Store | None = None,
 ) -> list[Answer]:
     """Answer each request by its pool of actors, through one Ray Data pipeline.
 
-    helpers: who, besides, may be asked for what an actor of any pool is slow with. store: where
-    answers are kept until their jobs are done, and looked for first; none: they are not.
+    helpers: who, besides, may be asked for what an actor of any pool is slow with.
 
     Raises RuntimeError naming the rows if a row that went in does not come out.
     """
@@ -87,24 +80,21 @@ def ask(
     DataContext.get_current().enable_progress_bars = False
     # Ray Data sets its loggers up at import, which comes after the connection.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for request in requests:
+        total = len(request.rows)
+        done = total - len(request.waiting)
+        ray.get(board.update.remote(request.job.fingerprint, done, total))
     questions = [request.without_rows() for request in requests]
-    blocks = _blocks(requests)
-    kept = Kept.of([request.job for request in requests], store) if store else None
-    answers = kept.find(blocks) if kept else {}
-    for number, request in enumerate(requests):
-        done = sum(len(blocks[key]) for key in answers if key[0] == number)
-        ray.get(board.update.remote(request.job.fingerprint, done, len(request.rows)))
 
     def forward(rows: pd.DataFrame) -> pd.DataFrame:
-        with kept.keeper() if kept else contextlib.nullcontext() as keep:
-            return dispatch(rows, questions, pools, board, helpers, keep)
+        return dispatch(rows, questions, pools, board, helpers)
 
-    waiting = {key: rows for key, rows in blocks.items() if key not in answers}
-    if waiting:
+    answers: list[list[bytes]] = [[] for _ in requests]
+    if steps := _steps(requests, pools):
         carried = (
             # Not from_pandas: it starts a task that waits for a CPU, and the hosts may hold them
             # all.
-            ray.data.from_blocks(_steps(waiting, len(distinct(pools))))
+            ray.data.from_blocks(steps)
             .map_batches(
                 forward,
                 batch_size=None,
@@ -116,40 +106,32 @@ def ask(
             )
             .to_pandas()
         )
-        keys = zip(carried["request"], carried["block"], strict=True)
-        answers |= dict(zip(keys, carried["answer"], strict=True))
-    return [
-        _collect(
-            request,
-            [decoded(answers[key]) for key in blocks if key in answers and key[0] == number],
-        )
-        for number, request in enumerate(requests)
-    ]
+        for number, answer in zip(carried["request"], carried["answer"], strict=True):
+            answers[number].append(answer)
+    return [_collect(*of_one) for of_one in zip(requests, answers, strict=True)]
 
 
-def _blocks(requests: Sequence[Request]) -> dict[Block, pd.DataFrame]:
-    """The requests' rows, cut into blocks."""
-    blocks = {}
+def _steps(
+    requests: Sequence[Request], pools: Sequence[Sequence[ActorHandle]]
+) -> list[pd.DataFrame]:
+    """Tables of rows in blocks, marked by the columns request and block (numbers)."""
+    blocks = []
     for number, request in enumerate(requests):
         size = request.job.runtime["batch_size"] * _BATCHES_A_BLOCK
-        for block, at in enumerate(range(0, len(request.rows), size)):
-            blocks[number, block] = request.rows.iloc[at : at + size]
-    return blocks
-
-
-def _steps(blocks: Mapping[Block, pd.DataFrame], actors: int) -> list[pd.DataFrame]:
-    """Tables of rows in blocks, marked by the columns request and block (numbers), for so many
-    actors."""
+        for block, at in enumerate(range(0, len(request.waiting), size)):
+            blocks.append(request.waiting.iloc[at : at + size].assign(request=number, block=block))
     # In turn, so that every pool has something to do in every step.
-    order = sorted(blocks, key=lambda key: (key[1], key[0]))
-    marked = [blocks[key].assign(request=key[0], block=key[1]) for key in order]
-    size = _BLOCKS_A_STEP * actors
+    blocks.sort(key=lambda rows: rows["block"].iloc[0])
+    size = _BLOCKS_A_STEP * len(distinct(pools))
     return [
-        pd.concat(marked[at : at + size], ignore_index=True) for at in range(0, len(marked), size)
+        pd.concat(blocks[at : at + size], ignore_index=True) for at in range(0, len(blocks), size)
     ]
 
 
-def _collect(request: Request, tables: Sequence[pd.DataFrame]) -> Answer:
+def _collect(request: Request, answers: Sequence[bytes]) -> Answer:
+    """All rows of a request: the answers that were kept before, and these."""
+    tables = [request.answered, *map(decoded, answers)]
+    tables = [table for table in tables if len(table)]
     mine = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"id": []})
     order = dict(zip(request.rows["id"], itertools.count()))
     came_out = set(mine["id"])

@@ -7,6 +7,7 @@ does the asking. A weak model that is a file of labels answers without being hos
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 from raw2s.config import Cdpo, Data, Labelling, Model
 from raw2s.errors import ConfigError
 from raw2s.stages.data import rows, source_spec
+from raw2s.stages.kept import kept, kept_as
 from raw2s.storage.tables import read_table
 from raw2s.store import Job, Store
 
@@ -125,7 +127,7 @@ def _question(labels: int | None, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def request(job: Job, store: Store) -> Request:
-    """What the job asks, with its rows."""
+    """What the job asks, with its rows and the answers that an earlier run was given."""
     from raw2s.orchestration.host import Request
 
     asked = rows(store, job.inputs["splits"], job.spec["split"])[["id", "text"]]
@@ -134,14 +136,16 @@ def request(job: Job, store: Store) -> Request:
     if "texts" in job.inputs:
         texts = read_table(store.path(job.inputs["texts"]) / "texts.parquet")
         asked = texts.merge(asked, on="id", how="left", validate="m:1")
-    return Request(
+    whole = Request(
         job,
         store.address(),
         job.spec["labels"],
         job.spec["operation"],
         job.spec["options"],
         asked,
+        kept_as(job, store),
     )
+    return replace(whole, answered=kept(job, store, whole.kept_as, whole.key))
 
 
 def save(job: Job, store: Store, answer: Answer) -> None:

@@ -33,6 +33,9 @@ class Storage(Protocol):
     def create(self, name: str, content: bytes) -> bool:
         """Write a small file if none of that name is there; whether it was written."""
 
+    def names(self, place: str) -> list[str]:
+        """The names of the small files at this place."""
+
     def remove(self, name: str) -> None:
         """Remove a small file if it is there."""
 

@@ -3,8 +3,8 @@
 Each machine has a cache of its own, where artefacts are brought when something there reads them,
 as long as its disk has room for them, and where work is done. Artefacts: the files go to a fresh
 folder, then the manifest is put on the condition that there is none; it names the folder, so of two
-writers one is whole and the other is nothing. Unfinished work: an index, put last, names the files
-of one consistent state.
+writers one is whole and the other is nothing. Unfinished training: an index, put last, names the
+files of one consistent state. Kept answers: an object each.
 
 Credentials, region and endpoint are boto3's own (AWS_PROFILE, AWS_ENDPOINT_URL and so on).
 """
@@ -70,6 +70,10 @@ class Bucket:
     def create(self, name: str, content: bytes) -> bool:
         """Put a small object if none of that name is there; whether it was put."""
         return self.put(name, content, IfNoneMatch="*") is not None
+
+    def names(self, place: str) -> list[str]:
+        """The names of the small objects at this place."""
+        return [name.removeprefix(f"{place}/") for name, _ in self._list(f"{place}/")]
 
     def remove(self, name: str) -> None:
         """Remove a small object if it is there."""

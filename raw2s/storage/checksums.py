@@ -34,17 +34,6 @@ def fault_in(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str:
     return ""
 
 
-def sealed(content: bytes) -> bytes:
-    """A small file's content behind its SHA-256."""
-    return hashlib.sha256(content).digest() + content
-
-
-def unsealed(found: bytes) -> bytes | None:
-    """The content of what `sealed` made; None where that is not what was written."""
-    size = hashlib.sha256().digest_size
-    return found[size:] if sealed(found[size:]) == found else None
-
-
 def _digests(paths: list[Path]) -> Iterator[str]:
     # Hashing leaves Python's lock to others.
     with ThreadPoolExecutor() as threads:

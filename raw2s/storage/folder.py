@@ -44,6 +44,13 @@ class Folder:
             aside.unlink(missing_ok=True)
         return True
 
+    def names(self, place: str) -> list[str]:
+        """The names of the small files at this place, but for those that are being written."""
+        with contextlib.suppress(FileNotFoundError):
+            found = [path.name for path in (self.local / place).iterdir() if path.is_file()]
+            return [name for name in found if not name.startswith(".")]
+        return []
+
     def remove(self, name: str) -> None:
         """Remove a small file if it is there."""
         (self.local / name).unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def test_what_a_killed_run_was_answered_is_not_asked_again(
     # Several blocks a model.
     row_by_row = [f"experiments.{task}.labelling.batch_size=1" for task in ("topics", "slots")]
     run = Running(TINY, storage, *row_by_row)
-    run.when(lambda: list(storage.glob("work/label-*/*")))
+    run.when(lambda: list(storage.glob("work/label-*/*/[!.]*")))
     run.process.kill()
     run.process.wait()
     killed = time.time()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ from raw2s.orchestration.board import Board
 from raw2s.orchestration.host import ModelHost, Request
 from raw2s.orchestration.hosts import Hosts
 from raw2s.orchestration.inference import ask_at_once, ask_in_turn
-from raw2s.storage.tables import decoded, encoded
+from raw2s.stages.kept import kept
+from raw2s.storage.tables import encoded
 from raw2s.store import Job, Store
 
 TEXTS = [f"play {a} {b}" for a in ("jazz", "rock", "folk") for b in range(17)]
@@ -184,9 +183,9 @@ def answered(
     asked: Request, actors: list[Any], board: Any, helpers: Sequence[Any] = ()
 ) -> inference.Answer:
     """As `ask` does, but handed out by this process: others do not know these classes."""
-    [step] = inference._steps(inference._blocks([asked]), len(actors))
+    [step] = inference._steps([asked], [actors])
     carried = dispatch.dispatch(step, [asked.without_rows()], [actors], board, helpers)
-    return inference._collect(asked, [decoded(answer) for answer in carried["answer"]])
+    return inference._collect(asked, list(carried["answer"]))
 
 
 class Cramped:
@@ -266,54 +265,36 @@ def test_an_idle_actor_does_what_another_is_slow_with(
     assert [actor["actor"] for actor in answer.actors] == [idle._actor_id.hex()]
 
 
-def test_answers_are_kept_until_the_job_is_done(
+def test_answers_that_are_kept_are_not_asked_again(
     folders: list[str],
     board: Any,
     ending: ExitStack,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store = Store(tmp_path)
-    trained = Job("finetune", "model", {})
-    with store.write(trained) as (folder, _):
-        shutil.copytree(folders[0], folder, dirs_exist_ok=True)
-    plain = request(folders[0])
-    asked = replace(
-        plain, job=replace(plain.job, inputs={"model": trained}), storage=store.address()
-    )
+    store, plain = Store(tmp_path), request(folders[0])
+    asked = replace(plain, storage=store.address(), kept_as="kept")
     hosts = Hosts(board)
     ending.callback(hosts.release)
 
-    def ask(asked: Request) -> inference.Answer:
-        [answer] = inference.ask([asked], hosts.bring_up([asked]), board, store=store)
+    def ask() -> inference.Answer:
+        answered = kept(asked.job, store, "kept", asked.key)
+        [answer] = ask_at_once([replace(asked, answered=answered)], hosts, board)
         return answer
 
-    whole = ask(asked)
-    pieces = sorted(store.work(asked.job).iterdir())
+    whole, at = ask(), time.time()
+    hosts.release()
+    pieces = sorted((store.work(asked.job) / "kept").iterdir())
     # Blocks of 16 rows.
     assert len(pieces) == 4
-    at = time.time()
-    again = ask(asked)
+    again = ask()
     assert encoded(again.rows) == encoded(whole.rows)
-    assert again.actors == whole.actors and again.actors[0]["end"] < at
+    assert again.actors == whole.actors
+    assert not hosts._pools
     # One is lost, one is damaged: their rows are asked again, by an actor that is new.
-    hosts.release()
     pieces[0].unlink()
     pieces[1].write_bytes(pieces[1].read_bytes()[:-1])
-    again = ask(asked)
+    again = ask()
+    assert "1 blocks of answers are not what was written and are asked again" in caplog.text
     assert encoded(again.rows) == encoded(whole.rows)
-    assert [actor["end"] > at for actor in sorted(again.actors, key=itemgetter("end"))] == [
-        False, True,
-    ]  # fmt: skip
-    assert "a kept piece is not what was written; its" in caplog.text
-    # Another model of the same name is asked everything.
-    store.drop(trained)
-    with store.write(trained) as (folder, _):
-        shutil.copytree(folders[1], folder, dirs_exist_ok=True)
-    hosts.release()
-    found = np.stack(ask(asked).rows["probabilities"])
-    np.testing.assert_allclose(found, expected(folders[1], asked.rows), atol=1e-6)
-    assert not np.allclose(found, np.stack(whole.rows["probabilities"]), atol=1e-6)
-    with store.write(asked.job) as (folder, _):
-        whole.rows.to_parquet(folder / "rows.parquet")
-    assert not store.work(asked.job).exists()
+    assert sorted(actor["first"] > at for actor in again.actors) == [False, True]

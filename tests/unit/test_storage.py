@@ -13,14 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import pandas as pd
 import pytest
 from moto.server import ThreadedMotoServer
 
 from raw2s.errors import StorageError
 from raw2s.integrity import remove_damaged
+from raw2s.stages.labels import request
 from raw2s.stages.training import Clock, commit
 from raw2s.storage import cache
 from raw2s.storage import lease as leases
+from raw2s.storage.tables import encoded
 from raw2s.store import Job, Store
 
 Make = Callable[[str], Store]
@@ -118,19 +121,52 @@ def test_an_address_opens_the_same_storage_only(machine: Make, tmp_path: Path) -
 
 def test_pieces_are_kept_until_the_artefact_is_there(machine: Make) -> None:
     one, other, job = machine("one"), machine("other"), Job("label", "weak", {})
-    assert one.piece(job, "a") is None
+    assert one.pieces(job, "a") == ([], 0)
     one.keep_piece(job, "a", b"first")
     other.keep_piece(job, "a", b"second")
+    other.keep_piece(job, "a", b"first")
     other.keep_piece(job, "b", b"")
-    assert other.piece(job, "a") == b"first" and one.piece(job, "b") == b""
-    for damaged in (b"", b"x" * 32, b"x" * 40):
-        one.storage.remove(f"work/label-{job.fingerprint}/a")
-        one.storage.create(f"work/label-{job.fingerprint}/a", damaged)
-        with pytest.raises(StorageError, match="label weak: a kept piece is not what was written"):
-            other.piece(job, "a")
-        assert one.piece(job, "a") is None
+    for store in (one, other):
+        assert {*store.pieces(job, "a")[0]} == {b"first", b"second"}
+        assert store.pieces(job, "b") == ([b""], 0)
+    [name] = one.storage.names(f"work/label-{job.fingerprint}/b")
+    one.storage.remove(f"work/label-{job.fingerprint}/b/{name}")
+    one.storage.create(f"work/label-{job.fingerprint}/b/{name}", b"x")
+    assert other.pieces(job, "b") == ([], 1)
+    assert one.pieces(job, "b") == ([], 0)
     made(one, job)
-    assert other.piece(job, "b") is None
+    assert other.pieces(job, "a") == ([], 0)
+    assert not other.storage.names(f"work/label-{job.fingerprint}/a")
+
+
+def test_answers_that_were_kept_are_not_asked_for(machine: Make) -> None:
+    store, splits = machine("one"), Job("splits", "splits", {})
+    model = Job("finetune", "weak", {})
+    made(store, model)
+    with store.write(splits) as (folder, _):
+        rows = pd.DataFrame({"id": list("abcde"), "text": list("vwxyz")})
+        rows.to_parquet(folder / "strong.parquet")
+    spec = {"labels": None, "operation": "generate", "options": {}, "split": "strong"}
+    job = Job("label", "weak", spec, {"model": model, "splits": splits})
+    first = request(job, store)
+    assert first.waiting.equals(first.rows) and first.answered.empty
+
+    def keep(*ids: str, text: str = "said") -> None:
+        answer = {"id": [i for i in ids for _ in range(2)], "candidate": [0, 1] * len(ids)}
+        store.keep_piece(job, first.kept_as, encoded(pd.DataFrame(answer).assign(text=text)))
+
+    keep("b", "d")
+    # Asked twice, since it was slow.
+    keep("b", "d", text="said elsewhere")
+    keep("e")
+    again = request(job, machine("other"))
+    assert list(again.rows["id"]) == list("abcde") and list(again.waiting["id"]) == ["a", "c"]
+    assert sorted(again.answered["id"]) == list("bbddee")
+    assert list(again.answered["candidate"]) == [0, 1] * 3
+    # What another model has said is none of its answers.
+    store.drop(model)
+    made(store, model, "another")
+    assert list(request(job, store).waiting["id"]) == list("abcde")
 
 
 def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
