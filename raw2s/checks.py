@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raw2s.config import Experiment, Labelling, Model, Run, Training
 from raw2s.errors import ConfigError
-from raw2s.nodes import Group, Node
+from raw2s.nodes import Group, Node, described
 
 _BYTES = {"float32": 4, "autocast": 4, "bfloat16": 2}
 
@@ -125,7 +125,7 @@ def check_cluster(run: Run) -> None:
             wanted = Node(group.cpus, group.gpus, group.labels)
             raise ConfigError(
                 f"{need.stage} ({need.model}) needs {group.count if need.whole else 1} times "
-                f"{wanted}, the cluster has room for {room} (nodes of {', '.join(map(str, have))})"
+                f"{wanted}, the cluster has room for {room} (nodes: {described(have)})"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,3 +71,9 @@ def total(nodes: Iterable[Node]) -> dict[str, float]:
     """CPUs and GPUs of all nodes."""
     every = list(nodes)
     return {"CPU": sum(node.cpus for node in every), "GPU": sum(node.gpus for node in every)}
+
+
+def described(nodes: Iterable[Node]) -> str:
+    """The nodes, those that read alike together, the largest first: Ray tells them in no order."""
+    count = Counter(map(str, sorted(nodes, key=lambda node: (-node.gpus, -node.cpus, str(node)))))
+    return "; ".join(f"{number} with {what}" for what, number in count.items())

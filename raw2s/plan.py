@@ -9,7 +9,7 @@ from rich.table import Table
 
 from raw2s.checks import Need, needs
 from raw2s.config import Run
-from raw2s.nodes import Node
+from raw2s.nodes import Node, described
 from raw2s.orchestration.cluster import address_of, connected, nodes
 from raw2s.pipeline import STAGES, recipe
 from raw2s.store import Store
@@ -59,7 +59,7 @@ def show_plan(run: Run, *, console: Console | None = None) -> None:
         style="dim",
     )
     if have is not None:
-        console.print(f"The cluster's nodes: {'; '.join(map(str, have))}.")
+        console.print(f"The cluster's nodes: {described(have)}.")
 
 
 def _gib(size: float | None) -> str:

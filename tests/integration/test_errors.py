@@ -36,7 +36,7 @@ def run(tmp_path: Path, *overrides: str, config: str = "tiny.yaml") -> str:
         ("experiments.topics.strong={name: x, path: ./nowhere}", "there is no folder ./nowhere"),
         (
             "experiments.topics.strong_training.gpus_per_worker=4",
-            "room for 0 (nodes of 2 CPUs and 0 GPUs)",
+            "room for 0 (nodes: 1 with 2 CPUs and 0 GPUs)",
         ),
         (
             "experiments.topics.strong_training.workers=8",

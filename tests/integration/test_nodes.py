@@ -74,7 +74,7 @@ def test_a_plan_says_what_the_cluster_has_room_for(node: WorkerNode, tmp_path: P
     cells = [line.strip("│").split("│") for line in done.stdout.splitlines()]
     room = {one[0].strip(): one[-1].strip() for one in cells}
     assert room["topics: weak models"] == "2" and room["slots: cDPO"] == "2: too few"
-    assert "nodes: 0 CPUs and 0 GPUs; 2 CPUs and 0 GPUs." in done.stdout
+    assert "nodes: 1 with 2 CPUs and 0 GPUs; 1 with 0 CPUs and 0 GPUs." in done.stdout
 
 
 def test_the_worker_node_is_lost_again_and_again(

@@ -82,7 +82,7 @@ def test_a_sweep_goes_on_after_a_kill_and_tests_once(configured: Path, undisturb
     folder = storage / "sweeps" / "swept"
     table = pd.read_csv(folder / "trials.csv").set_index("trial").sort_index()
     assert list(table["state"]) == ["done", "failed", "done", "failed"]
-    assert table["error"][1].endswith("the cluster has room for 2 (nodes of 2 CPUs and 0 GPUs)")
+    assert table["error"][1].endswith("room for 2 (nodes: 1 with 2 CPUs and 0 GPUs)")
 
     # Each score is the share of validation rows that the trial's student has right.
     run = config.load(configured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from raw2s import config
 from raw2s.checks import Need, checkpoint_size, training_memory
 from raw2s.config import Model, Training
-from raw2s.nodes import Group, Node
+from raw2s.nodes import Group, Node, described
 from raw2s.plan import room, show_plan
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
@@ -41,6 +42,17 @@ def need(count: int, *, cpus: float, gpus: float, whole: bool) -> Need:
 )
 def test_room(asked: Need, said: str) -> None:
     assert room(NODES, asked) == said
+
+
+def test_nodes_read_the_same_in_any_order() -> None:
+    strong = Node(96, 8, {"models": "strong", "ray.io/node-id": "1"})
+    weak = [Node(8, 1, {"models": "weak", "ray.io/node-id": str(n)}) for n in range(2)]
+    expected = (
+        "1 with 96 CPUs and 8 GPUs (models=strong); 2 with 8 CPUs and 1 GPUs (models=weak); "
+        "1 with 8 CPUs and 0 GPUs"
+    )
+    for order in itertools.permutations([*weak, strong, Node(8)]):
+        assert described(order) == expected
 
 
 @pytest.mark.parametrize(
