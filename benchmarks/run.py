@@ -77,9 +77,10 @@ def labelling(run: config.Run, name: str) -> tuple[float, float, float, int]:
             group = [replace(with_share(request, cpus), kept_as=kept_as) for request in group]
             pools = hosts.bring_up(group)
             # The first call starts the processes that carry rows, the second is the one measured.
-            ask([head(request) for request in group], pools, board)
+            alone = [[] for _ in pools]
+            ask([head(request) for request in group], pools, board, helpers=alone)
             started = time.monotonic()
-            ask(group, pools, board)
+            ask(group, pools, board, helpers=alone)
             took = time.monotonic() - started
             hosts.release()
             return took

@@ -40,22 +40,24 @@ def needs(run: Run) -> list[Need]:
         for model in hosted:
             found.append(_training(f"{name}: weak models", model, e.weak_training))
         for model in hosted:
-            found.append(_labelling(name, model.name, _hosting(model), e.labelling))
+            found.append(_asked(f"{name}: weak labels", model.name, _hosting(model), e.labelling))
         by_name = {m.name: m for m in hosted}
         for ensemble in e.ensembles:
             each = _hosting(by_name[ensemble.of])
             memory = None if each is None else ensemble.rounds * each
             found.append(_training(f"{name}: experts", by_name[ensemble.of], e.weak_training))
-            found.append(_labelling(name, ensemble.name, memory, e.labelling))
+            found.append(_asked(f"{name}: weak labels", ensemble.name, memory, e.labelling))
         found.append(_training(f"{name}: students, ceiling", e.strong, e.strong_training))
         if any(s.cdpo for s in e.strategies):
             found.append(_training(f"{name}: cDPO", e.strong, e.cdpo.training))
+        # Students sample by the same kind of actor.
+        found.append(_asked(f"{name}: answers", e.strong.name, _hosting(e.strong), e.labelling))
     return found
 
 
-def _labelling(experiment: str, model: str, memory: float | None, how: Labelling) -> Need:
+def _asked(stage: str, model: str, memory: float | None, how: Labelling) -> Need:
     return Need(
-        f"{experiment}: weak labels",
+        stage,
         model,
         Group(how.actors, how.cpus_per_actor, how.gpus_per_actor, how.nodes),
         memory,

@@ -20,6 +20,7 @@ def show_plan(run: Run, *, console: Console | None = None) -> None:
     room for; otherwise no network is needed."""
     console = console or Console()
     plan, store = recipe(run), Store(run.storage)
+    store.storage.check()
     stages = Table("stage", "jobs", "done", title=f"{run.name}: stages", title_justify="left")
     for stage, title in STAGES.items():
         jobs = plan.jobs(stage)

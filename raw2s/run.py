@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 from raw2s import config
-from raw2s.errors import ConfigError
 from raw2s.integrity import remove_damaged
 from raw2s.pipeline import recipe
 from raw2s.store import Job, Store, write_text
@@ -30,8 +29,8 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
 
     The folder holds config.yaml (resolved), environment.json, results.parquet, results.csv,
     calibration.csv, parts.csv (with splits from easy to hard), bridge.csv with its words and chunks
-    (with `bridge_check`), results.md, details.json and report.html. Raises ConfigError for what can
-    be known to fail before training.
+    (with `bridge_check`), results.md, details.json and report.html. Raises ConfigError or
+    StorageError for what can be known to fail before training.
     """
     from raw2s.checks import check_cluster
     from raw2s.orchestration.cluster import connected
@@ -44,12 +43,7 @@ def run(settings: config.Run, *, console: Console | None = None) -> Path:
     started = time.monotonic()
     plan = recipe(settings)
     store = Store(settings.storage)
-    folder = store.results("runs", settings.name)
-    try:
-        store.recall_results("runs", settings.name)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"storage {settings.storage} cannot be written: {error}") from error
+    folder = store.open_results("runs", settings.name)
     write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"[bold]raw2s[/bold] run [bold]{settings.name}[/bold]", highlight=False)
     display = Display(console)

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -155,16 +156,21 @@ class Store:
     def pieces(self, job: Job, name: str) -> tuple[list[bytes], int]:
         """All pieces of that name, and how many were not as written; those are removed."""
         place = f"{_work(job)}/{name}"
+
+        def read(digest: str) -> bytes | None:
+            # Another run that has just done the job removes them.
+            with contextlib.suppress(FileNotFoundError):
+                return self.storage.read(f"{place}/{digest}")
+            return None
+
         digests = sorted(self.storage.names(place))
-        whole = []
         with ThreadPoolExecutor(_READERS) as threads:
-            contents = threads.map(lambda one: self.storage.read(f"{place}/{one}"), digests)
-            for digest, content in zip(digests, contents, strict=True):
-                if hashlib.sha256(content).hexdigest() == digest:
-                    whole.append(content)
-                else:
-                    self.storage.remove(f"{place}/{digest}")
-        return whole, len(digests) - len(whole)
+            contents = dict(zip(digests, threads.map(read, digests), strict=True))
+        found = {digest: content for digest, content in contents.items() if content is not None}
+        whole = {d: c for d, c in found.items() if hashlib.sha256(c).hexdigest() == d}
+        for digest in found.keys() - whole.keys():
+            self.storage.remove(f"{place}/{digest}")
+        return list(whole.values()), len(found) - len(whole)
 
     def has(self, job: Job) -> bool:
         """Whether the artefact is there, whole."""
@@ -263,13 +269,29 @@ class Store:
         """The folder, on this machine, of what people read: runs, sweeps, studies."""
         return self.storage.local / kind / name
 
-    def keep_results(self, kind: str, name: str) -> None:
-        """Let other machines find such a folder."""
-        self.storage.keep(f"{kind}/{name}", lambda files: [files])
+    def open_results(self, kind: str, name: str) -> Path:
+        """Such a folder, with what another machine has kept of it.
 
-    def recall_results(self, kind: str, name: str) -> None:
-        """Bring such a folder here, if it lies elsewhere."""
-        self.storage.recall(f"{kind}/{name}")
+        Raises StorageError where the storage cannot be opened or written.
+        """
+        self.storage.check()
+        folder = self.results(kind, name)
+        try:
+            with self._results_alone(kind, name):
+                self.storage.recall(f"{kind}/{name}")
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"storage {self.root} cannot be written: {error}") from error
+        return folder
+
+    def keep_results(self, kind: str, name: str) -> None:
+        """Let other machines find such a folder; of two runs of one name the last counts."""
+        with self._results_alone(kind, name):
+            self.storage.keep(f"{kind}/{name}", lambda files: [files])
+
+    def _results_alone(self, kind: str, name: str) -> AbstractContextManager[None]:
+        # Who keeps a new state removes what is only of the old one.
+        return self.storage.alone(f"work/{kind}-{name}.lock", lambda: True, lambda: None)
 
 
 def _place(job: Job) -> str:

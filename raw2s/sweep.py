@@ -59,11 +59,7 @@ def sweep(settings: Run, *, console: Console | None = None) -> Path:
     folder = store.results("sweeps", settings.name)
     trials = Trials(folder, settings, search, console)
     trials.draws.check()
-    try:
-        store.recall_results("sweeps", settings.name)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"storage {settings.storage} cannot be written: {error}") from error
+    store.open_results("sweeps", settings.name)
     write_text(folder / "config.yaml", config.dump(settings))
     started = time.monotonic()
     console.print(f"[bold]raw2s[/bold] sweep [bold]{settings.name}[/bold]", highlight=False)

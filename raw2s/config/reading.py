@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from raw2s.config.run import Run
 from raw2s.errors import ConfigError
 
 _MOST_VALUES = 100_000
+_USER_IN_URL = re.compile(r"://[^/\s]*@")
 
 
 def load(
@@ -76,6 +78,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None = None) -> Run:
     """A configuration from plain dictionaries; `fallback` is RAW2S_DATA, see `load`."""
+    _check_no_secret(raw)
     try:
         run = Run.model_validate(raw)
     except ValidationError as error:
@@ -91,6 +94,21 @@ def parse(raw: dict[str, Any], *, data: str | None = None, fallback: str | None 
             experiment = experiment.model_copy(update={"task": task})
         experiments[name] = experiment
     return run.model_copy(update={"experiments": experiments, "storage": _storage(run.storage)})
+
+
+def _check_no_secret(node: Any, where: str = "configuration") -> None:
+    """Raise ConfigError for a URL that holds a user, and perhaps a password or a token: pages show
+    the resolved configuration."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _check_no_secret(value, str(key))
+    elif isinstance(node, list):
+        for value in node:
+            _check_no_secret(value, where)
+    elif isinstance(node, str) and _USER_IN_URL.search(node):
+        raise ConfigError(
+            f"{where}: a URL with a user or a secret in it; see SECURITY.md for where those belong"
+        )
 
 
 def _storage(given: str) -> str:

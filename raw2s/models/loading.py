@@ -199,7 +199,7 @@ def _check_weights(path: str, revision: str | None) -> None:
             f"{path}: the folder holds no model weights (*.safetensors; pickled ones are not read)"
         )
     # Both may name files of any format, and transformers reads them as what they are called.
-    if "transformers_weights" in PreTrainedConfig.get_config_dict(path, revision=revision)[0]:
+    if _names_weights(PreTrainedConfig.get_config_dict(path, revision=revision)[0]):
         raise ValueError(f"{path}: its config.json names a file of weights of its own")
     # Whatever keeps the index from being had is told when the model is loaded.
     index = cached_file(
@@ -214,6 +214,16 @@ def _check_weights(path: str, revision: str | None) -> None:
     for name in shards.values():
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise ValueError(f"{path}: its index names {name!r}, no safetensors file of its own")
+
+
+def _names_weights(config: Any) -> bool:
+    """Whether a configuration, or one within it (a model of several parts has one for its text),
+    names a file of weights."""
+    if isinstance(config, list):
+        return any(map(_names_weights, config))
+    if not isinstance(config, dict):
+        return False
+    return "transformers_weights" in config or any(map(_names_weights, config.values()))
 
 
 def _check_complete(path: str, missing: set[str]) -> None:

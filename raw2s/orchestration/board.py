@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable
 
 
 class Board:
-    """The actor: how far each job is, what work has been begun, and which training comes next. It
-    outlives those who tell it."""
+    """The actor: how far each job is, what work has been begun, which training comes next, and
+    what somebody has to say to the user. It outlives those who tell it."""
 
     def __init__(self) -> None:
         self._steps: dict[str, tuple[int, int]] = {}
+        self._said: dict[str, bool] = {}
         self._begun: Counter[str] = Counter()
         self._lines: dict[str, deque[str]] = {}
         # Of runs that have workers; None for those that were told that no job is left.
@@ -31,6 +32,16 @@ class Board:
     def snapshot(self) -> dict[str, tuple[int, int]]:
         """All jobs' steps."""
         return dict(self._steps)
+
+    def say(self, text: str) -> None:
+        """Leave word for whoever watches the run; the same text is heard once."""
+        self._said.setdefault(text, False)
+
+    def heard(self) -> list[str]:
+        """What was said since the last time."""
+        new = [text for text, heard in self._said.items() if not heard]
+        self._said |= dict.fromkeys(new, True)
+        return new
 
     def begun(self, work: str) -> int:
         """Note that an actor begins a piece of work; how often it has begun it and not ended."""

@@ -44,12 +44,13 @@ def dispatch(
     questions: Sequence[Request],
     pools: Sequence[Sequence[ActorHandle]],
     board: ActorHandle,
-    helpers: Sequence[ActorHandle] = (),
+    helpers: Sequence[Sequence[ActorHandle]],
 ) -> pd.DataFrame:
     """Hand out the blocks of a step to whoever is free of their request's pool, and wait for the
     answers.
 
     rows: as `raw2s.orchestration.inference` cuts them, marked by the columns request and block.
+    helpers: who, besides a request's pool, may be asked for what one of it is slow with.
     Returns the columns request, block and answer: whole tables as bytes, since those of different
     operations have different columns.
     """
@@ -64,7 +65,7 @@ def dispatch(
     asked: dict[Any, _Asked] = {}
     found: dict[Block, bytes] = {}
     took: list[float] = []
-    others = [[*pool, *helpers] for pool in pools]
+    others = [[*pool, *more] for pool, more in zip(pools, helpers, strict=True)]
 
     def ask_one(actor: Any, block: Block) -> None:
         request, number = block

@@ -87,9 +87,15 @@ def _do(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: 
 
 
 def _ask(jobs: Sequence[Job], store: Store, cluster: Cluster, board: Any, hosts: Hosts) -> None:
+    import ray
+
     requests = [labels.request(job, store) for job in jobs]
     if not requests:
         return
+    for request in requests:
+        total = len(request.rows)
+        done = total - len(request.waiting)
+        ray.get(board.update.remote(request.job.fingerprint, done, total))
     if jobs[0].stage in stages.ASKED_AT_ONCE:
         answers = ask_at_once(requests, hosts, board)
     else:

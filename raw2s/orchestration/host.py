@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 _DEATHS = 5
 """How often a block may end the actor's process before it is given up."""
+_PAUSE_SECONDS = 600.0
+"""How long no answer is kept after one could not be: a storage may take minutes to fail."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class ModelHost:
         self._held: tuple[str, int | None] | None = None
         self._ready = 0.0
         self._store: Store | None = None
+        self._keeps_from = 0.0
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -119,7 +121,11 @@ class ModelHost:
             ),
             max(1, job.runtime["batch_size"] >> max(0, tried - 1)),
         )
-        self._board.ended.remote(block_of_job)
+        if batch_size < job.runtime["batch_size"]:
+            self._board.say.remote(
+                f"{job.title}: memory was full with {job.runtime['batch_size']} rows at once; with "
+                f"{batch_size} it goes on"
+            )
         answer = encoded(
             rows.assign(
                 actor=self._actor,
@@ -130,11 +136,27 @@ class ModelHost:
                 actor_batch=batch_size,
             )
         )
-        if request.kept_as and self._store:
-            # One that cannot be kept is not lost: it goes on from here.
-            with contextlib.suppress(Exception):
-                self._store.keep_piece(job, request.kept_as, answer)
+        self._keep(request, answer)
+        self._board.ended.remote(block_of_job)
         return answer
+
+    def _keep(self, request: Request, answer: bytes) -> None:
+        """Keep an answer, unless another actor was faster. One that cannot be kept is not lost: it
+        goes on from here, and others for a while without a try."""
+        import ray
+
+        wanted = request.kept_as and not ray.get_runtime_context().is_canceled()
+        if not wanted or self._store is None or time.monotonic() < self._keeps_from:
+            return
+        try:
+            self._store.keep_piece(request.job, request.kept_as, answer)
+        except Exception as error:
+            self._keeps_from = time.monotonic() + _PAUSE_SECONDS
+            self._board.say.remote(
+                f"{request.job.title}: answers could not be kept for the case that the run is "
+                f"killed ({type(error).__name__}: {error}); tried again after "
+                f"{_PAUSE_SECONDS:.0f} s"
+            )
 
     def load(self, request: Request) -> None:
         """Hold the request's model."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from raw2s.nodes import Group
 from raw2s.orchestration.dispatch import dispatch, distinct
 from raw2s.orchestration.host import Request
 from raw2s.orchestration.hosts import Hosts
@@ -39,16 +40,28 @@ def ask_at_once(requests: Sequence[Request], hosts: Hosts, board: ActorHandle) -
 
     All models that have something to answer are loaded before the first row is asked. Where the
     pools do not fit on the cluster together, as many as fit go first and make room for the others.
+    An actor with nothing left to do takes over another model for what one of its kind is slow with.
     """
     answers = {n: _collect(one, []) for n, one in enumerate(requests) if one.waiting.empty}
     asked = [n for n in range(len(requests)) if n not in answers]
     found = [
         answer
         for wave in hosts.waves([requests[n] for n in asked])
-        for answer in ask(wave, hosts.bring_up(wave), board)
+        for answer in _ask_wave(wave, hosts.bring_up(wave), board)
     ]
     answers |= dict(zip(asked, found, strict=True))
     return [answers[n] for n in range(len(requests))]
+
+
+def _ask_wave(
+    wave: Sequence[Request], pools: Sequence[Sequence[ActorHandle]], board: ActorHandle
+) -> list[Answer]:
+    kinds = [Group.of(1, request.job.runtime) for request in wave]
+    alike = [
+        [actor for kind, pool in zip(kinds, pools, strict=True) if kind == mine for actor in pool]
+        for mine in kinds
+    ]
+    return ask(wave, pools, board, helpers=alike)
 
 
 def ask_in_turn(
@@ -56,9 +69,9 @@ def ask_in_turn(
 ) -> list[Answer]:
     """Answer requests by a few actors; a model stays on one of them, each takes some models."""
     if len(requests) == 1:
-        return ask(requests, [actors], board)
+        return ask(requests, [actors], board, helpers=[[]])
     pools = [[actors[n % len(actors)]] for n in range(len(requests))]
-    return ask(requests, pools, board, helpers=actors)
+    return ask(requests, pools, board, helpers=[actors] * len(requests))
 
 
 def ask(
@@ -66,11 +79,11 @@ def ask(
     pools: Sequence[Sequence[ActorHandle]],
     board: ActorHandle,
     *,
-    helpers: Sequence[ActorHandle] = (),
+    helpers: Sequence[Sequence[ActorHandle]],
 ) -> list[Answer]:
     """Answer each request by its pool of actors, through one Ray Data pipeline.
 
-    helpers: who, besides, may be asked for what an actor of any pool is slow with.
+    helpers: who, besides, may be asked for what one of the pool is slow with.
 
     Raises RuntimeError naming the rows if a row that went in does not come out.
     """
@@ -80,10 +93,6 @@ def ask(
     DataContext.get_current().enable_progress_bars = False
     # Ray Data sets its loggers up at import, which comes after the connection.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    for request in requests:
-        total = len(request.rows)
-        done = total - len(request.waiting)
-        ray.get(board.update.remote(request.job.fingerprint, done, total))
     questions = [request.without_rows() for request in requests]
 
     def forward(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from raw2s.store import Job
+
+_LOG = logging.getLogger(__name__)
 
 
 def reporter(board: Any, job: Job, *, every: float = 0.5) -> Callable[[int, int], bool]:
@@ -59,8 +62,13 @@ class Display:
         )
         task = progress.add_task(title, total=float(len(jobs)), detail="")
 
+        def say() -> None:
+            for text in ray.get(board.heard.remote()):
+                _LOG.warning("%s", text)
+
         def draw() -> None:
             while not stop.wait(0.5):
+                say()
                 steps: dict[str, tuple[int, int]] = ray.get(board.snapshot.remote())
                 mine = [(job, *steps[job.fingerprint]) for job in jobs if job.fingerprint in steps]
                 done = sum(min(1.0, d / t) for _, d, t in mine if t)
@@ -75,6 +83,7 @@ class Display:
             finally:
                 stop.set()
                 thread.join()
+                say()
         took = self.seconds[title] = time.monotonic() - started
         also = f", {found} found" if found else ""
         self.console.print(

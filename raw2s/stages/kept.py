@@ -6,23 +6,27 @@ A run that was killed asks for the rest only.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import logging
 
 import pandas as pd
 
-from raw2s import __version__
 from raw2s.storage.tables import decoded
 from raw2s.store import Job, Store
 
 _LOG = logging.getLogger(__name__)
+_PACKAGES = ("raw2s", "torch", "transformers", "tokenizers")
+"""Those whose versions an answer may depend on."""
 
 
 def kept_as(job: Job, store: Store) -> str:
     """The name under which a job's answers are kept: what they depend on beside the job itself,
-    whose inputs may have been made again since."""
+    whose inputs may have been made again since. Batch sizes and devices, which round otherwise, are
+    how it is done, as for whole artefacts."""
     files = [store.manifest(item)["files"] for item in job.inputs.values()]
-    content = json.dumps([__version__, files], sort_keys=True)
+    versions = [importlib.metadata.version(package) for package in _PACKAGES]
+    content = json.dumps([versions, files], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 

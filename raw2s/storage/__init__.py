@@ -27,6 +27,9 @@ class Storage(Protocol):
     def local(self) -> Path:
         """A folder on this machine, for unfinished work and results."""
 
+    def check(self) -> None:
+        """Raise StorageError where there is none."""
+
     def read(self, name: str) -> bytes:
         """A small file's content; raises FileNotFoundError."""
 

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raw2s.errors import ConfigError, StorageError
 from raw2s.storage.cache import Cache
@@ -33,12 +33,18 @@ from raw2s.storage.lease import lease
 if TYPE_CHECKING:
     from raw2s.storage import Gather
 
-PART = "part"
-"""The manifest's metadata that names the folder of its files."""
+PART, STATE = "part", "state"
+"""The manifest's metadata: the folder of its files, and a digest of their ETags."""
 INDEX = "index.json"
 _TRANSFERS = 8
 _DELETED_AT_ONCE = 1000
 _CONFLICT_SECONDS = 0.5
+
+
+class _Object(NamedTuple):
+    name: str
+    size: int
+    etag: str
 
 
 class Bucket:
@@ -60,8 +66,19 @@ class Bucket:
         self.local = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
         # One that is there stays, but for damage.
         self._there: set[str] = set()
+        # Whose files here are what was written: looked at once by each process.
+        self._checked: set[str] = set()
         # What is brought here or made here lies as it would in a storage of its own.
         self._cache = Cache(self.local)
+
+    def check(self) -> None:
+        """Raise StorageError unless the bucket is there and lets one in."""
+        try:
+            self._s3.head_bucket(Bucket=self._bucket)
+        except self.failures as error:
+            missing = isinstance(error, self._refused) and _status(error) == 404
+            why = f"there is no bucket {self._bucket}" if missing else str(error)
+            raise StorageError(f"storage {self._url} cannot be opened: {why}") from error
 
     def read(self, name: str) -> bytes:
         """A small object's content; raises FileNotFoundError."""
@@ -73,7 +90,7 @@ class Bucket:
 
     def names(self, place: str) -> list[str]:
         """The names of the small objects at this place."""
-        return [name.removeprefix(f"{place}/") for name, _ in self._list(f"{place}/")]
+        return [name.removeprefix(f"{place}/") for name, *_ in self._list(f"{place}/")]
 
     def remove(self, name: str) -> None:
         """Remove a small object if it is there."""
@@ -94,7 +111,8 @@ class Bucket:
                 # Of two at the same moment neither is refused for good.
                 time.sleep(_CONFLICT_SECONDS)
                 return self.put(name, content, **condition)
-            if _status(error) not in (404, 412):
+            gone = error.response["Error"].get("Code") == "NoSuchBucket"
+            if gone or _status(error) not in (404, 412):
                 raise
             return self._etag_of(name, content)
         return str(done["ETag"])
@@ -129,41 +147,62 @@ class Bucket:
 
         Raises StorageError where a file does not arrive as it was written.
         """
-        manifest, part = self._manifest(place)
-        here = self.local / place
+        manifest, part, _ = self._manifest(place)
+        if place not in self._checked:
+            self._check_here(place, manifest, files)
         if not self._cache.use(place, manifest):
-            self._cache.make_room(sum(told["bytes"] for told in files.values()))
-            aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
-            try:
-                keys = {name: f"{place}/{part}/{name}" for name in files}
-                self._download(aside, keys)
-                if fault := fault_in(aside, files):
-                    self.drop(place)
-                    raise StorageError(
-                        f"{self._url}/{place}: {fault}; it was removed, run again to make it again"
-                    )
-                (aside / MANIFEST).write_bytes(manifest)
-                self._cache.publish(aside, place)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        return here
+            if fault := self._bring(place, manifest, part, files):
+                self.drop(place)
+                raise StorageError(
+                    f"{self._url}/{place}: {fault}; it was removed, run again to make it again"
+                )
+            self._checked.add(place)
+        return self.local / place
 
     def fault(self, place: str, files: Mapping[str, Mapping[str, Any]]) -> str:
-        """What is wrong with the sizes of the artefact's objects, or with the files that are here.
+        """What is wrong with the artefact's objects; where the files that are here are not what was
+        written, they are removed.
 
-        The objects' checksums are compared when they are fetched.
+        Objects that are not those that were put are brought here, for their checksums to tell.
         """
-        manifest, part = self._manifest(place)
-        sizes = dict(self._list(f"{place}/{part}/"))
+        manifest, part, state = self._manifest(place)
+        objects = list(self._list(f"{place}/{part}/"))
+        sizes = {name: size for name, size, _ in objects}
         for name, told in files.items():
             size = sizes.get(f"{place}/{part}/{name}")
             if size is None:
                 return f"{name} is missing"
             if size != told["bytes"]:
                 return f"{name} has {size:,} bytes of {told['bytes']:,}"
-        if self._cache.holds(place, manifest) and fault_in(self.local / place, files):
-            # It is brought again from the bucket.
+        self._check_here(place, manifest, files)
+        return "" if state == _state(objects) else self._bring(place, manifest, part, files)
+
+    def _check_here(
+        self, place: str, manifest: bytes, files: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        if self._cache.holds(place, manifest):
+            if fault_in(self.local / place, files):
+                # It is brought again from the bucket.
+                self._cache.drop(place)
+            else:
+                self._checked.add(place)
+
+    def _bring(
+        self, place: str, manifest: bytes, part: str, files: Mapping[str, Mapping[str, Any]]
+    ) -> str:
+        """Bring an artefact's files to the cache, unless they are not what was written: what is
+        wrong with them."""
+        self._cache.make_room(sum(told["bytes"] for told in files.values()))
+        aside = self.local / "work" / f"fetched-{uuid.uuid4().hex[:8]}"
+        try:
+            self._download(aside, {name: f"{place}/{part}/{name}" for name in files})
+            if fault := fault_in(aside, files):
+                return fault
+            (aside / MANIFEST).write_bytes(manifest)
             self._cache.drop(place)
+            self._cache.publish(aside, place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
         return ""
 
     def publish(self, folder: Path, place: str) -> None:
@@ -176,9 +215,12 @@ class Bucket:
             if path.is_file() and path != folder / MANIFEST
         }
         self._upload({f"{place}/{part}/{name}": path for name, path in files.items()})
-        put = self.put(f"{place}/{MANIFEST}", manifest, IfNoneMatch="*", Metadata={PART: part})
+        state = _state(self._list(f"{place}/{part}/"))
+        put = self.put(
+            f"{place}/{MANIFEST}", manifest, IfNoneMatch="*", Metadata={PART: part, STATE: state}
+        )
         if put is None:
-            self._delete(key for key, _ in self._list(f"{place}/{part}/"))
+            self._delete(key for key, *_ in self._list(f"{place}/{part}/"))
         else:
             self._cache.drop(place)
             self._cache.publish(folder, place)
@@ -187,8 +229,9 @@ class Bucket:
     def drop(self, place: str) -> None:
         """Remove an artefact, its manifest first."""
         self._there.discard(place)
+        self._checked.discard(place)
         self.remove(f"{place}/{MANIFEST}")
-        self._delete(key for key, _ in self._list(f"{place}/"))
+        self._delete(key for key, *_ in self._list(f"{place}/"))
         self._cache.drop(place)
 
     def alone(
@@ -209,7 +252,7 @@ class Bucket:
             index = {name: told for rank in reversed(ranks) for name, told in rank.items()}
             self.put(f"{place}/{INDEX}", json.dumps(index).encode())
             named = {told["key"] for told in index.values()} | {f"{place}/{INDEX}"}
-            self._delete(key for key, _ in self._list(f"{place}/") if key not in named)
+            self._delete(key for key, *_ in self._list(f"{place}/") if key not in named)
 
     def recall(self, place: str) -> None:
         """Make a local folder what its index says; without an index nothing of it stays."""
@@ -225,7 +268,7 @@ class Bucket:
     def forget(self, place: str) -> None:
         """Remove a folder of unfinished work, its index first."""
         self.remove(f"{place}/{INDEX}")
-        self._delete(key for key, _ in self._list(f"{place}/"))
+        self._delete(key for key, *_ in self._list(f"{place}/"))
         self._cache.forget(place)
 
     def ray(self, name: str) -> str:
@@ -239,12 +282,12 @@ class Bucket:
         # A new name for each version: the last index stays true until there is a new one.
         return f"{place}/{uuid.uuid4().hex[:8]}/{name}"
 
-    def _manifest(self, place: str) -> tuple[bytes, str]:
-        """An artefact's manifest and the folder of its files."""
+    def _manifest(self, place: str) -> tuple[bytes, str, str]:
+        """An artefact's manifest, the folder of its files and their state."""
         manifest, metadata = self._get(f"{place}/{MANIFEST}")
         if PART not in metadata:
             raise StorageError(f"{self._url}/{place}: the manifest is not what was written")
-        return manifest, metadata[PART]
+        return manifest, metadata[PART], metadata.get(STATE, "")
 
     def _index(self, place: str) -> dict[str, dict[str, Any]]:
         """The files that were kept; raises StorageError where it is not as `keep` writes it."""
@@ -281,14 +324,15 @@ class Bucket:
             raise
         return found
 
-    def _list(self, start: str) -> Iterator[tuple[str, int]]:
-        """The names, below the prefix, and sizes of the objects whose names start so."""
+    def _list(self, start: str) -> Iterator[_Object]:
+        """The objects whose names, below the prefix, start so."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._key(start)
         )
         for page in pages:
             for found in page.get("Contents", []):
-                yield found["Key"].removeprefix(self._prefix), found["Size"]
+                name = found["Key"].removeprefix(self._prefix)
+                yield _Object(name, found["Size"], found["ETag"])
 
     def _delete(self, names: Iterable[str]) -> None:
         objects = [{"Key": self._key(name)} for name in names]
@@ -315,6 +359,12 @@ class Bucket:
                 raise StorageError(f"{self._url}: a file would be written outside: {name}")
         with ThreadPoolExecutor(_TRANSFERS) as threads:
             list(threads.map(one, keys))
+
+
+def _state(objects: Iterable[_Object]) -> str:
+    """What changes when one of them is put again with another content."""
+    text = json.dumps(sorted((one.name, one.etag) for one in objects))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _versions(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from hosts import Host, Network
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "http://127.0.0.1:8265"
+TOKEN = "(umask 077; ray get-auth-token --generate >/dev/null); chmod 600 ~/.ray/auth_token"
 # One CPU each, whatever this machine has.
 _SIZE = "--num-cpus=1 --object-store-memory=268435456"
 # The hosts start on the cores of one machine, which may be busy.
@@ -41,7 +42,7 @@ class Launcher:
     def up(self) -> None:
         """Start Ray on the head, which then starts it on the others, and forward its dashboard,
         which listens on its loopback, to ADDRESS for as long as the laptop is there."""
-        self.run("sh", "-c", "umask 077; ray get-auth-token --generate")
+        self.run("sh", "-c", TOKEN)
         self.run("ray", "up", "--yes", str(self.config))
         self.start("ray", "dashboard", str(self.config))
 

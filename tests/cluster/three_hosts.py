@@ -5,7 +5,8 @@
 Makes the hosts (see `hosts.py`), types what the README says about clusters, and checks that weak
 models were hosted on several of them, that the results are those of a run on one machine, row by
 row, and that a storage which only one host sees is refused at once. With --faults also that a run
-survives the loss of a host: of its cable while it trains, of its raylet while it labels.
+survives the loss of hosts: of one's raylet while it labels and of another's cable while it scores;
+of one's cable while it trains a student.
 
 Needs root, and Debian's iproute2, openssh-server, openssh-client, rsync, procps and util-linux.
 Exit code 1 for a check that fails, 2 where the machine lacks something.
@@ -40,21 +41,41 @@ RAYLET = "/raylet/raylet "
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a host, and the title of the process that is at work on it then."""
+    """What happens to a host: once the storage has such a file, and such a process is at work
+    there."""
 
     title: str
+    file: str
     process: str
     happen: Callable[[Network, Host], None]
 
 
+ANSWERS, TRAINS = "ray::ModelHost.answer", "ray::RayTrainWorker"
 FAULTS = [
-    Fault("a host's cable is cut while it trains", "ray::RayTrainWorker", Network.cut),
-    Fault(
-        "a host's raylet is killed while it labels",
-        "ray::ModelHost.answer",
-        lambda _, host: host.kill(host.processes(RAYLET)),
-    ),
+    [
+        Fault(
+            "a host's raylet is killed while it labels",
+            "artefacts/finetune/*/manifest.json",
+            ANSWERS,
+            lambda _, host: host.kill(host.processes(RAYLET)),
+        ),
+        Fault(
+            "another's cable is cut while it scores",
+            "artefacts/candidates/*/manifest.json",
+            ANSWERS,
+            Network.cut,
+        ),
+    ],
+    [
+        Fault(
+            "a host's cable is cut while it trains a student",
+            "work/student-*/**/*tfevents*",
+            TRAINS,
+            Network.cut,
+        )
+    ],
 ]
+"""Those of one run together."""
 
 
 def main() -> int:
@@ -62,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("config", nargs="?", default="configs/demo.yaml")
     parser.add_argument("--hosts", type=int, default=3, help="how many, the head among them")
-    parser.add_argument("--faults", action="store_true", help="also lose a host, twice")
+    parser.add_argument("--faults", action="store_true", help="also lose hosts, in two more runs")
     asked = parser.parse_args()
     if asked.hosts < 2:
         parser.error("--hosts: a cluster has two or more")
@@ -74,8 +95,8 @@ def main() -> int:
     started = time.monotonic()
     try:
         expected = undisturbed(asked.config, asked.hosts)
-        for fault in FAULTS if asked.faults else []:
-            disturbed(asked.config, asked.hosts, fault, expected)
+        for faults in FAULTS if asked.faults else []:
+            disturbed(asked.config, asked.hosts, faults, expected)
     except (Failed, NoHost) as error:
         print(f"\nthree_hosts: {error}", file=sys.stderr)
         return 1 if isinstance(error, Failed) else 2
@@ -94,6 +115,7 @@ def undisturbed(config: str, count: int) -> pd.DataFrame:
             cluster.run("python", "jobs/full_pipeline.py", config, "--set", f"storage={alone}")
         expected = results(alone)
         up(cluster, count)
+        check_token(hosts.hosts)
         with step("ray job submit"):
             finish(cluster.submit(config, str(together), runs=count))
         check_same(together, expected)
@@ -108,15 +130,19 @@ def undisturbed(config: str, count: int) -> pd.DataFrame:
     return expected
 
 
-def disturbed(config: str, count: int, fault: Fault, expected: pd.DataFrame) -> None:
-    """The run on a cluster that loses a host."""
+def disturbed(config: str, count: int, faults: Sequence[Fault], expected: pd.DataFrame) -> None:
+    """The run on a cluster that loses hosts."""
     with network(count) as hosts:
         cluster = launcher(hosts, noticed_soon=True)
         up(cluster, count)
         job = cluster.submit(config, str(hosts.shared), runs=count)
-        with step(fault.title):
-            fault.happen(hosts, _at_work(hosts.hosts[1:], fault.process, job))
-        with step("the run goes on without it"):
+        left = hosts.hosts[1:]
+        for fault in faults:
+            with step(fault.title):
+                host = _at_work(left, hosts.shared, fault, job)
+                fault.happen(hosts, host)
+                left.remove(host)
+        with step("the run goes on without"):
             finish(job)
         check_same(hosts.shared, expected)
 
@@ -164,6 +190,14 @@ def check_hosted(storage: Path) -> None:
     print(f"weak models were hosted on {', '.join(sorted(found))}")
 
 
+def check_token(hosts: Sequence[Host]) -> None:
+    """Raise Failed unless every host has the token, for its owner alone."""
+    for host in hosts:
+        mode = (host.home / ".ray" / "auth_token").stat().st_mode & 0o777
+        if mode != 0o600:
+            raise Failed(f"the token on {host.name} has the mode {mode:o}")
+
+
 def check_gone(hosts: Sequence[Host]) -> None:
     """Raise Failed unless Ray ends on the head, and on the others for want of a head."""
     deadline = time.monotonic() + 300
@@ -173,14 +207,18 @@ def check_gone(hosts: Sequence[Host]) -> None:
         time.sleep(1)
 
 
-def _at_work(hosts: Sequence[Host], process: str, job: subprocess.Popen[str]) -> Host:
-    """The first host that has such a process."""
+def _at_work(
+    hosts: Sequence[Host], storage: Path, fault: Fault, job: subprocess.Popen[str]
+) -> Host:
+    """The first host to which the fault may happen now."""
     while job.poll() is None:
         for host in hosts:
-            if host.processes(process):
+            if any(storage.glob(fault.file)) and host.processes(fault.process):
                 return host
         time.sleep(0.2)
-    raise Failed(f"no host had a process {process} before the job ended:\n{finish(job)[-2000:]}")
+    raise Failed(
+        f"no host had a process {fault.process} before the job ended:\n{finish(job)[-2000:]}"
+    )
 
 
 def _lack() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+import pandas as pd
 import psutil
 
 T = TypeVar("T")
@@ -69,6 +71,30 @@ class Running:
         printed, _ = self.process.communicate(timeout=900)
         assert self.process.returncode == 0, printed
         return printed
+
+
+def results(storage: Path, name: str = "tiny") -> pd.DataFrame:
+    """One row per model, seed and item of a run."""
+    return pd.read_parquet(storage / "runs" / name / "results.parquet")
+
+
+def artefacts(storage: Path) -> dict[str, dict[str, str]]:
+    """The checksum of every file of every artefact, but for TensorBoard's, which hold times."""
+    found = {}
+    for path in storage.glob("artefacts/*/*/manifest.json"):
+        files = json.loads(path.read_text())["files"]
+        found[str(path.parent.relative_to(storage))] = {
+            name: told["sha256"] for name, told in files.items() if "tfevents" not in name
+        }
+    return found
+
+
+def check_same(storage: Path, undisturbed: Path, name: str = "tiny") -> None:
+    """AssertionError unless artefacts and results are those of the other storage, bit by bit."""
+    there, wanted = artefacts(storage), artefacts(undisturbed)
+    assert there.keys() == wanted.keys()
+    assert [place for place in wanted if there[place] != wanted[place]] == []
+    pd.testing.assert_frame_equal(results(storage, name), results(undisturbed), check_exact=True)
 
 
 def free_ports(count: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from running import free_ports
+from running import check_same, free_ports, results
 
 from raw2s import config
 from raw2s.pipeline import recipe
@@ -36,10 +36,6 @@ def finished(words: list[str], **options: Any) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def results(storage: Path) -> pd.DataFrame:
-    return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
 
 
 def manifests(storage: Path) -> dict[str, int]:
@@ -189,7 +185,7 @@ def goes_on(process: subprocess.Popen[bytes], storage: Path, undisturbed: Path) 
     after = manifests(storage)
     assert {path: after[path] for path in kept} == kept
     assert len(after) == len(manifests(undisturbed))
-    pd.testing.assert_frame_equal(results(storage), results(undisturbed))
+    check_same(storage, undisturbed)
 
 
 def test_a_job_submitted_to_a_cluster_with_tokens(storage: Path, tmp_path: Path) -> None:

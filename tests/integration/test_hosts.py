@@ -162,7 +162,7 @@ def test_actors_without_a_place_are_waited_for_and_left_out(
         [pool] = up.result(timeout=120)
     assert "2 of 2 actors wait for a place" in caplog.text
     assert len(pool) == 1
-    [answer] = inference.ask([asked], [pool], board)
+    [answer] = inference.ask([asked], [pool], board, helpers=[[]])
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
 
@@ -184,7 +184,7 @@ def answered(
 ) -> inference.Answer:
     """As `ask` does, but handed out by this process: others do not know these classes."""
     [step] = inference._steps([asked], [actors])
-    carried = dispatch.dispatch(step, [asked.without_rows()], [actors], board, helpers)
+    carried = dispatch.dispatch(step, [asked.without_rows()], [actors], board, [helpers])
     return inference._collect(asked, list(carried["answer"]))
 
 
@@ -232,11 +232,16 @@ class Asleep:
 def test_full_memory_halves_the_batch_and_is_reported(
     folders: list[str], board: Any, ending: ExitStack
 ) -> None:
+    import ray
+
     asked, actor = request(folders[0], rows=9), actor_of(Cramped, board, ending)
     answer = answered(asked, [actor], board)
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
     assert [actor["batch"] for actor in answer.actors] == [2]
+    said = f"{asked.job.title}: memory was full with 4 rows at once; with 2 it goes on"
+    assert ray.get(board.heard.remote()) == [said]
+    assert ray.get(board.heard.remote()) == []
 
 
 def test_rows_that_end_every_process_end_the_run(
@@ -263,6 +268,44 @@ def test_an_idle_actor_does_what_another_is_slow_with(
     found = np.stack(answer.rows["probabilities"])
     np.testing.assert_allclose(found, expected(folders[0], asked.rows), atol=1e-6)
     assert [actor["actor"] for actor in answer.actors] == [idle._actor_id.hex()]
+
+
+def test_actors_of_the_same_kind_help_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    helped: list[Any] = []
+    monkeypatch.setattr(inference, "ask", lambda *_, helpers: helped.extend(helpers) or [])
+    wave = [request("/a"), request("/b", actors=2), request("/c", cpus=0.5)]
+    inference._ask_wave(wave, [["a"], ["b", "b2"], ["c"]], None)
+    assert helped == [["a", "b", "b2"], ["a", "b", "b2"], ["c"]]
+
+
+class Unkept:
+    """A host whose storage takes nothing more."""
+
+    def __init__(self, board: Any) -> None:
+        self.host: Any = ModelHost(board)
+
+    def answer(self, request: Request, number: int, block: pd.DataFrame) -> bytes:
+        self.host.load(request)
+        self.host._store.keep_piece = self.fail
+        return self.host.answer(request, number, block)
+
+    def fail(self, *_: Any) -> None:
+        self.host._board.add.remote("tries", 1)
+        raise PermissionError("not here")
+
+
+def test_answers_that_cannot_be_kept_are_said_and_go_on(
+    folders: list[str], board: Any, ending: ExitStack
+) -> None:
+    import ray
+
+    asked, actor = replace(request(folders[0]), kept_as="kept"), actor_of(Unkept, board, ending)
+    answer = answered(asked, [actor], board)
+    assert list(answer.rows["id"]) == list(asked.rows["id"])
+    [said] = ray.get(board.heard.remote())
+    assert "answers could not be kept" in said and "PermissionError: not here" in said
+    # Four blocks, one try.
+    assert ray.get(board.snapshot.remote())["tries"] == (1, 0)
 
 
 def test_answers_that_are_kept_are_not_asked_again(

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from running import EVERY_STEP, SHELL, TINY, Running, free_ports
+from running import EVERY_STEP, SHELL, TINY, Running, check_same, free_ports, results
 from safetensors.torch import load_file
 from worker_node import WorkerNode, head, worker_node
 
@@ -33,10 +33,6 @@ from raw2s.trainers.process import last_checkpoint, step_of
 def node() -> Iterator[WorkerNode]:
     with worker_node() as found:
         yield found
-
-
-def results(storage: Path) -> pd.DataFrame:
-    return pd.read_parquet(storage / "runs" / "tiny" / "results.parquet")
 
 
 def of_one_weak_model(folder: Path, **changes: dict[str, Any]) -> Path:
@@ -95,7 +91,7 @@ def test_the_worker_node_is_lost_again_and_again(
     run.when(lambda: there("work/*/checkpoint-*"))
     node.lose()
     run.ended()
-    pd.testing.assert_frame_equal(results(tmp_path), results(undisturbed), check_exact=True)
+    check_same(tmp_path, undisturbed)
 
 
 def test_a_worker_that_will_be_taken_away_keeps_a_checkpoint_first(

@@ -11,6 +11,7 @@ import yaml
 from raw2s import config
 from raw2s.checks import needs
 from raw2s.errors import ConfigError
+from raw2s.nodes import Node
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -224,6 +225,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"storage": "gs://bucket/x"}, "neither a folder nor s3://"),
     ({"storage": "s3://"}, "names no bucket"),
+    ({"storage": "s3://KEY:planted@bucket/x"}, "storage: a URL with a user or a secret in it"),
+    (
+        {"experiments.topics.strong": {"name": "x", "path": "https://u:planted@hub/model"}},
+        "path: a URL with a user or a secret in it",
+    ),
+    (
+        {"experiments.topics.task.data.hub": "https://planted@hub/data"},
+        "hub: a URL with a user or a secret in it",
+    ),
     ({"experiments.topics.strong.name": "bloom"}, "models need distinct names"),
     ({"experiments.topics.weak.0.name": "Ceiling"}, "a model cannot be called 'Ceiling'"),
     ({"experiments.topics.strong.scratch.hidden_size": 50}, "not a multiple of twice its heads"),
@@ -241,7 +251,7 @@ def test_what_is_wrong_is_named_in_one_line(
     with pytest.raises(ConfigError) as error:
         load(tmp_path, **overrides)
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and "planted" not in str(error.value)
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
@@ -355,6 +365,23 @@ def test_an_actor_that_labels_for_an_ensemble_holds_all_its_experts(tmp_path: Pa
     assert (labels["bloom"].memory, labels["boosted"].memory) == (1, 5)
     assert labels["boosted"].group == labels["bloom"].group
     assert labels["gpt2"].memory is None
+
+
+def test_answers_need_a_place_also_where_no_weak_model_is_hosted() -> None:
+    labels = {"file": "labels.jsonl", "column": "p"}
+    run = config.load(
+        ROOT / "configs" / "sciq_small.yaml",
+        overrides={
+            "experiments.sciq.weak": [{"name": "GPT-2", "precomputed": labels}],
+            "experiments.sciq.strategies": [{"strategy": "naive"}],
+            "experiments.sciq.strong.parameters": 2**28,
+            "experiments.sciq.labelling.gpus_per_actor": 1,
+        },
+    )
+    [answers] = [need for need in needs(run) if not need.whole]
+    assert (answers.stage, answers.model, answers.memory) == ("sciq: answers", "llama", 1)
+    assert answers.room([Node(8)]) == (0, False)
+    assert answers.room([Node(8, 1)]) == (1, True)
 
 
 def test_copies_of_a_model_differ_in_seed_and_text(tmp_path: Path) -> None:

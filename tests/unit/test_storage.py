@@ -79,6 +79,113 @@ def made(store: Store, job: Job, text: str = "whole") -> None:
         notes["rows"] = 3
 
 
+@pytest.fixture
+def bucket_only(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Make, Any, str]:
+    """As `machine`, the service's client, and the bucket."""
+    bucket(service, tmp_path, monkeypatch)
+    name = tmp_path.name.replace("_", "-").lower()
+
+    def store(machine: str) -> Store:
+        monkeypatch.setenv("RAW2S_CACHE", str(tmp_path / machine))
+        return Store(f"s3://{name}")
+
+    return store, boto3.client("s3"), name
+
+
+def test_a_bucket_that_is_not_there_is_said(service: str, bucket_only: Any) -> None:
+    store = Store("s3://mistyped")
+    with pytest.raises(StorageError, match="cannot be opened: there is no bucket mistyped"):
+        store.open_results("runs", "demo")
+    # One that goes later ends the wait for a lock, too.
+    with pytest.raises(Exception, match="NoSuchBucket"), store.alone(Job("student", "s", {})):
+        pass
+
+
+def test_a_service_without_credentials_or_answer_is_said(
+    bucket_only: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, _, _ = bucket_only
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match="cannot be opened: Could not connect"):
+        machine("one").open_results("runs", "demo")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(StorageError, match="cannot be opened: Unable to locate credentials"):
+        machine("one").open_results("runs", "demo")
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_an_object_that_was_put_again_is_looked_at(bucket_only: Any, changed: bool) -> None:
+    """By its checksum; it has the size that it had."""
+    machine, client, name = bucket_only
+    job = Job("label", "label", {})
+    made(machine("one"), job)
+    [key] = [
+        found["Key"]
+        for found in client.list_objects_v2(Bucket=name)["Contents"]
+        if found["Key"].endswith("/deep/a.txt")
+    ]
+    if changed:
+        client.put_object(Bucket=name, Key=key, Body=b"whols")
+    else:
+        # In parts, as a copy of the bucket may have it: the same content, another ETag.
+        upload = client.create_multipart_upload(Bucket=name, Key=key)["UploadId"]
+        part = client.upload_part(
+            Bucket=name, Key=key, UploadId=upload, PartNumber=1, Body=b"whole"
+        )
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        client.complete_multipart_upload(
+            Bucket=name, Key=key, UploadId=upload, MultipartUpload=parts
+        )
+    for place in ("one", "other"):
+        store = machine(place)
+        said = "deep/a.txt is not what was written: its checksum differs" if changed else ""
+        assert store.fault(job) == said
+    damaged = remove_damaged([job], machine("other"))
+    assert [one.job for one in damaged] == ([job] if changed else [])
+
+
+def test_damage_to_what_was_brought_here_is_brought_again(bucket_only: Any) -> None:
+    machine, _, _ = bucket_only
+    job = Job("label", "label", {})
+    made(machine("one"), job)
+    for content in ("whols", "who"):
+        here = machine("other").path(job) / "deep" / "a.txt"
+        here.write_text(content)
+        # A process looks once.
+        assert (machine("other").path(job) / "deep" / "a.txt").read_text() == "whole"
+
+
+def test_two_runs_of_one_name_leave_one_state(bucket_only: Any) -> None:
+    """However their keeping overlaps."""
+    machine, _, _ = bucket_only
+    stores = [machine(place) for place in ("one", "other")]
+    for number, store in enumerate(stores):
+        folder = store.open_results("runs", "demo")
+        for n in range(20):
+            (folder / f"{n}.txt").write_text(f"{number}")
+
+    def keep(store: Store) -> None:
+        for _ in range(5):
+            for path in store.results("runs", "demo").iterdir():
+                os.utime(path)
+            store.keep_results("runs", "demo")
+
+    threads = [threading.Thread(target=keep, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [path.read_text() for path in machine("third").open_results("runs", "demo").iterdir()]
+    assert found in (["0"] * 20, ["1"] * 20)
+
+
 def test_what_one_machine_writes_another_reads(machine: Make) -> None:
     one, other, job = machine("one"), machine("other"), Job("label", "title", {"x": (1, 2)})
     assert not one.has(job)
@@ -129,6 +236,11 @@ def test_pieces_are_kept_until_the_artefact_is_there(machine: Make) -> None:
     for store in (one, other):
         assert {*store.pieces(job, "a")[0]} == {b"first", b"second"}
         assert store.pieces(job, "b") == ([b""], 0)
+    # Gone between the look and the reading, as another run may do it: neither whole nor damaged.
+    names = one.storage.names
+    one.storage.names = lambda place: [*names(place), "gone"]  # type: ignore[method-assign]
+    assert one.pieces(job, "b") == ([b""], 0)
+    one.storage.names = names  # type: ignore[method-assign]
     [name] = one.storage.names(f"work/label-{job.fingerprint}/b")
     one.storage.remove(f"work/label-{job.fingerprint}/b/{name}")
     one.storage.create(f"work/label-{job.fingerprint}/b/{name}", b"x")

@@ -27,9 +27,14 @@ def test_shards_are_read(sharded: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "other.safetensors.index.json"])
-def test_a_configuration_that_names_weights_is_refused(sharded: Path, name: str) -> None:
+@pytest.mark.parametrize("within", [None, "text_config"])
+def test_a_configuration_that_names_weights_is_refused(
+    sharded: Path, name: str, within: str | None
+) -> None:
     config = json.loads((sharded / "config.json").read_text())
-    (sharded / "config.json").write_text(json.dumps(config | {"transformers_weights": name}))
+    named = {"transformers_weights": name}
+    config |= {within: config | named} if within else named
+    (sharded / "config.json").write_text(json.dumps(config))
     torch.save({}, sharded / name)
     with pytest.raises(ValueError, match="names a file of weights of its own"):
         load_causal_lm(str(sharded), device="cpu")

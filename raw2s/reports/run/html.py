@@ -163,7 +163,8 @@ def _experiment(
     if spans:
         caption = (
             "One line for each actor, one colour for each weak model: from when it is ready with "
-            "its model to its last label. Where lines overlap in time, the models are up at once."
+            "its model to its last label. Where lines overlap in time, the models are up at once. "
+            "Of a run that was killed and went on, the time between shows as well."
         )
         section.append("<h3>Labelling timeline</h3>")
         section.append(figure("timeline", labelling_timeline(spans), caption))
