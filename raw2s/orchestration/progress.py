@@ -48,6 +48,7 @@ class Display:
     def stage(self, title: str, jobs: Sequence[Job], found: int, board: Any) -> Iterator[None]:
         """Show how far the stage's jobs are while the block runs."""
         import ray
+        from ray.exceptions import RayError
 
         started = time.monotonic()
         stop = threading.Event()
@@ -83,7 +84,9 @@ class Display:
             finally:
                 stop.set()
                 thread.join()
-                say()
+                # Where Ray is gone, that is what the block has raised.
+                with contextlib.suppress(RayError):
+                    say()
         took = self.seconds[title] = time.monotonic() - started
         also = f", {found} found" if found else ""
         self.console.print(
