@@ -216,34 +216,49 @@ RAY = str(Path(sys.executable).parent / "ray")
 
 @contextlib.contextmanager
 def head_node(environment: dict[str, str]) -> Iterator[str]:
-    """A head that takes jobs; yields its address. Every port is a free one: another Ray may be on
-    this machine, and the default of Ray's agent is one that any connection may happen to use."""
+    """A head that takes jobs; yields its address. One that ends by itself is started again."""
+    with contextlib.ExitStack() as stack:
+        said = []
+        while len(said) < 3:
+            # Sockets lie in it, whose paths must be short.
+            folder = Path(tempfile.mkdtemp(prefix="raw2s-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            head, address = start_head(environment, folder)
+            stack.callback(head.wait, timeout=60)
+            # It ends the processes that it started.
+            stack.callback(head.terminate)
+            if takes_jobs(head, address, environment):
+                yield address
+                return
+            said.append((folder / "head.log").read_text()[-3000:])
+        raise AssertionError("\n".join(said))
+
+
+def start_head(environment: dict[str, str], folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process and the address for jobs. Every port is a free one: another Ray may be on this
+    machine, and the default of Ray's agent is one that any connection may happen to use."""
     gcs, dashboard, agent, agent_grpc, client = free_ports(5)
-    # Sockets lie in it, whose paths must be short.
-    short = tempfile.mkdtemp(prefix="raw2s-")
-    head = subprocess.Popen(
-        [
-            RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
-            f"--ray-client-server-port={client}", "--num-cpus=2",
-            "--object-store-memory=134217728", "--temp-dir", short, "--block",
-        ],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{dashboard}"
+    with (folder / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            [
+                RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
+                f"--dashboard-agent-listen-port={agent}",
+                f"--dashboard-agent-grpc-port={agent_grpc}", f"--ray-client-server-port={client}",
+                "--num-cpus=2", "--object-store-memory=134217728", "--temp-dir", str(folder),
+                "--block",
+            ],
+            env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    return head, f"http://127.0.0.1:{dashboard}"
+
+
+def takes_jobs(head: subprocess.Popen[bytes], address: str, environment: dict[str, str]) -> bool:
+    """Wait until it does, which is later than that it answers; False if it ends before."""
     trial = [RAY, "job", "submit", "--address", address, "--", "true"]
-    try:
-        # The head answers before it can take a job.
-        deadline = time.monotonic() + 300
-        while (tried := subprocess.run(trial, env=environment, capture_output=True)).returncode:
-            agent_log = Path(short) / "session_latest" / "logs" / "dashboard_agent.log"
-            log = agent_log.read_text()[-2000:] if agent_log.is_file() else "no agent"
-            assert time.monotonic() < deadline, f"{tried.stderr[-1000:]!r} {log}"
-            time.sleep(1)
-        yield address
-    finally:
-        # It ends the processes that it started.
-        head.terminate()
-        head.wait(timeout=60)
-        shutil.rmtree(short, ignore_errors=True)
+    deadline = time.monotonic() + 300
+    while (tried := subprocess.run(trial, env=environment, capture_output=True)).returncode:
+        assert time.monotonic() < deadline, tried.stderr[-1000:]
+        if head.poll() is not None:
+            return False
+        time.sleep(1)
+    return True
