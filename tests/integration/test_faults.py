@@ -143,14 +143,14 @@ def test_a_bucket_serves_as_storage_and_no_secret_is_written(
     secrets = {name: f"planted-{n}-{name}" for n, name in enumerate(names)}
     secrets["AWS_SECRET_ACCESS_KEY"] = bucket["AWS_SECRET_ACCESS_KEY"]
 
-    def run(machine: str, *sets: str) -> Running:
+    def run(machine: str, *sets: str, **more: str) -> Running:
         # Sockets lie in Ray's own folder, whose paths must be short.
-        own = {"RAW2S_CACHE": str(tmp_path / machine), "RAY_TMPDIR": str(short_folder)}
-        own["HF_HUB_OFFLINE"] = "1"
+        own = {"RAW2S_CACHE": str(tmp_path / machine), "RAY_TMPDIR": str(short_folder), **more}
         return Running(TINY, "s3://raw2s/experiments", *sets, **(bucket | secrets | own))
 
     printed = run("one").ended()
-    failed = run("two", "name=failed", "experiments.topics.strong={name: x, path: some/model}")
+    strong = "experiments.topics.strong={name: x, path: some/model}"
+    failed = run("two", "name=failed", strong, HF_HUB_OFFLINE="1")
     said, _ = failed.process.communicate(timeout=900)
     assert failed.process.returncode == 2 and "We couldn't connect to" in said
     client = boto3.session.Session("key", secrets["AWS_SECRET_ACCESS_KEY"]).client(
