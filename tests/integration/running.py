@@ -78,6 +78,14 @@ def results(storage: Path, name: str = "tiny") -> pd.DataFrame:
     return pd.read_parquet(storage / "runs" / name / "results.parquet")
 
 
+def manifests(storage: Path) -> dict[str, int]:
+    """When each artefact was made, by its place."""
+    return {
+        str(path.parent.relative_to(storage)): path.stat().st_mtime_ns
+        for path in storage.glob("artefacts/*/*/manifest.json")
+    }
+
+
 def artefacts(storage: Path) -> dict[str, dict[str, str]]:
     """The checksum of every file of every artefact, but for TensorBoard's, which hold times."""
     found = {}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from running import check_same, free_ports, results
+from running import check_same, free_ports, manifests, results
 
 from raw2s import config
 from raw2s.pipeline import recipe
@@ -36,13 +36,6 @@ def finished(words: list[str], **options: Any) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def manifests(storage: Path) -> dict[str, int]:
-    return {
-        str(path.parent.relative_to(storage)): path.stat().st_mtime_ns
-        for path in storage.glob("artefacts/*/*/manifest.json")
-    }
 
 
 @pytest.fixture

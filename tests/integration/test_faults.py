@@ -15,14 +15,7 @@ from pathlib import Path
 import boto3
 import pandas as pd
 import pytest
-from running import EVERY_STEP, TINY, Running, check_same, results
-
-
-def manifests(storage: Path) -> dict[str, int]:
-    return {
-        str(path.parent.relative_to(storage)): path.stat().st_mtime_ns
-        for path in storage.glob("artefacts/*/*/manifest.json")
-    }
+from running import EVERY_STEP, TINY, Running, check_same, manifests, results
 
 
 def kill_one(run: Running, title: str, when: Callable[[], object]) -> None:
@@ -87,12 +80,18 @@ def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_p
     both = [Running(TINY, storage, "name=one")]
     both[0].when(lambda: manifests(storage))
     both.append(Running(TINY, storage, "name=other"))
+    seen: dict[str, int] = {}
     written: set[tuple[str, str]] = set()
     while any(run.process.poll() is None for run in both):
-        # Whoever has made something writes it aside, in a folder of the work's and an own name.
-        asides = (path.name for path in storage.glob("work/aside-*"))
-        written.update(tuple(name.rsplit("-", 1)) for name in asides)
-        time.sleep(0.005)
+        # What is there stays as it is: nothing is made a second time over it.
+        now = manifests(storage)
+        assert {path: now.get(path) for path in seen} == seen
+        seen = now
+        for _ in range(40):
+            # Whoever has made something writes it aside, in a folder of the work's and an own name.
+            asides = (path.name for path in storage.glob("work/aside-*"))
+            written.update(tuple(name.rsplit("-", 1)) for name in asides)
+            time.sleep(0.005)
     for run, name in zip(both, ("one", "other"), strict=True):
         run.ended()
         check_same(storage, undisturbed, name)
