@@ -13,7 +13,7 @@ test: .venv/installed lint
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -q -m slow tests/integration/test_faults.py
 
-# Three hosts on this machine; needs root.
+# Two hosts, then three, on this machine; needs root.
 test-cluster: .venv/installed
 	$(BIN)/python tests/cluster/three_hosts.py --faults
 
