@@ -88,7 +88,8 @@ def test_two_runs_at_once_on_one_storage_share_the_work(undisturbed: Path, tmp_p
         assert {path: now.get(path) for path in seen} == seen
         seen = now
         for _ in range(40):
-            # Whoever has made something writes it aside, in a folder of the work's and an own name.
+            # Whoever has made something writes it aside, in a folder of the work's and an own name,
+            # which is there for a moment: looked for often.
             asides = (path.name for path in storage.glob("work/aside-*"))
             written.update(tuple(name.rsplit("-", 1)) for name in asides)
             time.sleep(0.005)
@@ -181,7 +182,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(
 ) -> None:
     """The driver by SIGKILL, with which its Ray ends, at a moment drawn evenly over the undisturbed
     run, whose start is taken to last three seconds."""
-    began = min(path.stat().st_mtime for path in undisturbed.glob("artefacts/*/*/manifest.json"))
+    began = min(manifests(undisturbed).values()) / 1e9
     lasted = (undisturbed / "runs" / "tiny" / "report.html").stat().st_mtime - began
     run = Running(TINY, tmp_path)
     moment = (3 + lasted) * random.Random(seed).random()
